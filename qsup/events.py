@@ -1,0 +1,53 @@
+"""What qsup announces: one immutable event for everything that an operator may want to know.
+
+The names follow QMP's habit, and so does the shape on the wire (``docs/interop/qmp-spec`` of QEMU)::
+
+    {"event": "GUEST_PHASE", "data": {"name": "web1", …}, "timestamp": {"seconds": …, "microseconds": …}}
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """The names of all events."""
+
+    PHASE = "GUEST_PHASE"
+    """``name, phase, was, ready`` and, where there is one, ``reason``: a guest came to another phase."""
+    ENDED = "GUEST_ENDED"
+    """``name, cause, detail, status, ran, decision``: a guest's run ended, and what follows from it."""
+    STATUS = "GUEST_EXIT_STATUS"
+    """``name, status``: the exit status of a run that ended earlier became known."""
+    NOTICE = "GUEST_NOTICE"
+    """``name, message``: something about a guest that changes no phase."""
+    SPEC = "GUEST_SPEC"
+    """``name, change, paths``: a guest file appeared, changed or went (``added``, ``changed``, ``removed``)."""
+    RELOADED = "CONFIG_RELOADED"
+    """``added, changed, removed, problems``: the configuration was read again."""
+    DAEMON = "DAEMON"
+    """``message``: the daemon started, adopts, or leaves."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event: ``at`` is wall time in seconds, ``data`` its JSON object, ``seq`` counts since the daemon started."""
+
+    seq: int
+    at: float
+    kind: Kind
+    data: dict[str, Any]
+
+    @property
+    def guest(self) -> str | None:
+        """The name of the guest that it is about, if it is about one."""
+        name = self.data.get("name")
+        return name if isinstance(name, str) else None
+
+    def wire(self) -> dict[str, Any]:
+        """The event as a QMP client expects it."""
+        seconds = int(self.at)
+        micro = int((self.at - seconds) * 1_000_000)
+        return {"event": self.kind.value, "data": self.data, "timestamp": {"seconds": seconds, "microseconds": micro}}

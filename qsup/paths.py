@@ -1,0 +1,51 @@
+"""Where qsup keeps what, for the system and for an ordinary user."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from qsup.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The three directories of one daemon, and what lies in them."""
+
+    config: Path
+    runtime: Path
+    state: Path
+
+    @property
+    def control_socket(self) -> Path:
+        """The socket that ``qsup`` talks to."""
+        return self.runtime / "control.sock"
+
+    def guest_runtime(self, name: str) -> Path:
+        """Sockets and launch records of one guest; gone after a reboot."""
+        return self.runtime / "guests" / name
+
+    def guest_state(self, name: str) -> Path:
+        """What must survive a reboot: the wanted state, the lock, the console logs."""
+        return self.state / "guests" / name
+
+
+def default_paths() -> Paths:
+    """The directories of the system for root, those of the XDG base directory specification for others."""
+    if os.geteuid() == 0:
+        return Paths(Path("/etc/qsup"), Path("/run/qsup"), Path("/var/lib/qsup"))
+    home = Path.home()
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not runtime:
+        raise UsageError("XDG_RUNTIME_DIR is not set; name the directory with --runtime-dir")
+    return Paths(
+        _xdg("XDG_CONFIG_HOME", home / ".config"),
+        Path(runtime) / "qsup",
+        _xdg("XDG_STATE_HOME", home / ".local/state"),
+    )
+
+
+def _xdg(variable: str, fallback: Path) -> Path:
+    value = os.environ.get(variable, "")
+    return (Path(value) if value.startswith("/") else fallback) / "qsup"
