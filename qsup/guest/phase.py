@@ -60,12 +60,21 @@ class Cause(StrEnum):
     TRIPLE_FAULT = "triple-fault"
     QEMU_EXIT = "qemu-exit"
     QEMU_SIGNAL = "qemu-signal"
+    KVM_INTERNAL_ERROR = "kvm-internal-error"
     START_FAILED = "start-failed"
     UNKNOWN = "unknown"
     """The process is gone and nobody was there to be told how: ``detail`` says why it is unknown."""
 
 
 FAILURES: Final = frozenset(
-    {Cause.GUEST_PANIC, Cause.TRIPLE_FAULT, Cause.QEMU_EXIT, Cause.QEMU_SIGNAL, Cause.START_FAILED, Cause.UNKNOWN}
+    {
+        Cause.GUEST_PANIC,
+        Cause.TRIPLE_FAULT,
+        Cause.QEMU_EXIT,
+        Cause.QEMU_SIGNAL,
+        Cause.KVM_INTERNAL_ERROR,
+        Cause.START_FAILED,
+        Cause.UNKNOWN,
+    }
 )
 """The causes that ``policy = "on-failure"`` answers with a restart."""

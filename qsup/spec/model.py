@@ -46,27 +46,27 @@ class Accel(StrEnum):
     AUTO = "auto"
 
 
-class Machine(Section):
+class Machine(Section, frozen=True, kw_only=True):
     """The board."""
 
     type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9.-]{0,39}$", description="The machine type, as `qemu-system-x86_64 -machine help` lists it: `q35`, `pc`, `microvm` or a versioned one.")] = "q35"
     accel: Annotated[Accel, Meta(description="`kvm`; `tcg`, which needs no hardware; or `auto`: KVM where it works.")] = Accel.KVM
 
 
-class Cpu(Section):
+class Cpu(Section, frozen=True, kw_only=True):
     """The virtual processors."""
 
     model: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$", description="The CPU model. `host` is the host's own; under TCG, which cannot give that, it means `max`.")] = "host"
     count: Annotated[int, Meta(ge=1, le=1024, description="How many vCPUs.")] = 1
 
 
-class Memory(Section):
+class Memory(Section, frozen=True, kw_only=True):
     """The guest's RAM."""
 
     size: Annotated[Size, Meta(description="How much memory the guest has; at least 1 MiB, whole MiB.")] = Size.parse("1 GiB")
 
 
-class Boot(Section):
+class Boot(Section, frozen=True, kw_only=True):
     """What the firmware starts, or the kernel that QEMU loads itself."""
 
     order: Annotated[tuple[Identifier, ...], Meta(description="Ids of disks, CD-ROMs and NICs in the order in which the firmware tries them.")] = ()
@@ -116,7 +116,7 @@ class Discard(StrEnum):
     UNMAP = "unmap"
 
 
-class Disk(Section):
+class Disk(Section, frozen=True, kw_only=True):
     """A disk: `[disk.ID]`."""
 
     file: Annotated[HostPath, Meta(description="The image, or a block device of the host.")]
@@ -135,7 +135,7 @@ class CdromBus(StrEnum):
     VIRTIO_SCSI = "virtio-scsi"
 
 
-class Cdrom(Section):
+class Cdrom(Section, frozen=True, kw_only=True):
     """A CD-ROM drive: `[cdrom.ID]`."""
 
     file: Annotated[HostPath | None, Meta(description="The ISO image; an empty drive without it.")] = None
@@ -159,7 +159,7 @@ class NicModel(StrEnum):
     RTL8139 = "rtl8139"
 
 
-class Nic(Section):
+class Nic(Section, frozen=True, kw_only=True):
     """A network card: `[nic.ID]`."""
 
     type: Annotated[NicType, Meta(description="`user`: QEMU's own NAT; `tap`: a tap interface that exists; `bridge`: a tap made by QEMU's bridge helper.")] = NicType.USER
@@ -171,7 +171,7 @@ class Nic(Section):
     helper: Annotated[HostPath | None, Meta(description="For `bridge`: the path of `qemu-bridge-helper` where it is not the one that QEMU was built with.")] = None
 
 
-class Serial(Section):
+class Serial(Section, frozen=True, kw_only=True):
     """A serial port: `[serial.ID]`. `qsup console` attaches to it, `qsup log` shows its rotated log."""
 
     log: Annotated[bool, Meta(description="Whether what the guest prints is kept.")] = True
@@ -185,26 +185,26 @@ class DisplayType(StrEnum):
     VNC = "vnc"
 
 
-class Display(Section):
+class Display(Section, frozen=True, kw_only=True):
     """The guest's screen."""
 
     type: Annotated[DisplayType, Meta(description="`none`, or `vnc`: a VGA card whose screen is served on a Unix socket in the guest's run directory (`qsup status` tells where).")] = DisplayType.NONE
 
 
-class Rng(Section):
+class Rng(Section, frozen=True, kw_only=True):
     """A virtio source of random numbers."""
 
     enabled: Annotated[bool, Meta(description="Whether the guest has it.")] = False
     source: Annotated[HostPath, Meta(description="The host's device that feeds it.")] = HostPath("/dev/urandom")
 
 
-class Agent(Section):
+class Agent(Section, frozen=True, kw_only=True):
     """The channel of the QEMU guest agent."""
 
     enabled: Annotated[bool, Meta(description="Whether the guest has the channel `org.qemu.guest_agent.0`.")] = False
 
 
-class Panic(Section):
+class Panic(Section, frozen=True, kw_only=True):
     """The pvpanic device, through which a guest's kernel tells that it has panicked."""
 
     enabled: Annotated[bool, Meta(description="Whether the guest has it. Linux has the driver; without the device a panic looks like a hang or a reset.")] = False
@@ -228,7 +228,7 @@ class Reaction(StrEnum):
     IGNORE = "ignore"
 
 
-class RestartOn(Section):
+class RestartOn(Section, frozen=True, kw_only=True):
     """Rules for single causes, over the policy: `[restart.on]`."""
 
     guest_shutdown: Annotated[Reaction | None, Meta(description="The guest powered itself off: `restart`, `reset`, `stop` or `pause` (kept for inspection).")] = None
@@ -237,10 +237,11 @@ class RestartOn(Section):
     triple_fault: Annotated[Reaction | None, Meta(description="A vCPU met a triple fault (told from a reset under TCG only): `restart` or `stop`; without a rule as `guest-reset`.")] = None
     qemu_exit: Annotated[Reaction | None, Meta(description="QEMU exited by itself: `restart` or `stop`.")] = None
     qemu_signal: Annotated[Reaction | None, Meta(description="A signal ended QEMU: `restart` or `stop`.")] = None
+    kvm_internal_error: Annotated[Reaction | None, Meta(description="KVM cannot go on with a vCPU (run state `internal-error`): `restart`, `reset`, `stop` or `pause`.")] = None
     start_failed: Annotated[Reaction | None, Meta(description="QEMU could not be started: `restart` or `stop`.")] = None
 
 
-class RestartPolicy(Section):
+class RestartPolicy(Section, frozen=True, kw_only=True):
     """When the guest is started again, how soon and how often."""
 
     policy: Annotated[Restart, Meta(description="`always`; `on-failure`: unless the guest powered itself off; `never`. An operator's stop is always respected.")] = Restart.ON_FAILURE
@@ -259,7 +260,7 @@ class StopMethod(StrEnum):
     ACPI = "acpi"
 
 
-class Stop(Section):
+class Stop(Section, frozen=True, kw_only=True):
     """How the guest is stopped: by asking, then by `quit`, SIGTERM and SIGKILL."""
 
     methods: Annotated[tuple[StopMethod, ...], Meta(max_length=4, description="Asked in this order: `agent` (the guest agent's `guest-shutdown`), `acpi` (the power button).")] = (StopMethod.AGENT, StopMethod.ACPI)
@@ -267,7 +268,7 @@ class Stop(Section):
     timeout: Annotated[Duration, Meta(description="How long the guest has in all, before QEMU is told to quit.")] = Duration.parse("90 s")
 
 
-class Qemu(Section):
+class Qemu(Section, frozen=True, kw_only=True):
     """The QEMU that runs the guest."""
 
     binary: Annotated[HostPath | None, Meta(description="The binary; without it the `qemu-binary` of qsup.toml.")] = None
@@ -275,7 +276,7 @@ class Qemu(Section):
     start_timeout: Annotated[Duration, Meta(description="How long QEMU may take from its start to its first QMP answer.")] = Duration.parse("30 s")
 
 
-class GuestSpec(Section):
+class GuestSpec(Section, frozen=True, kw_only=True):
     """One guest. ``name`` is the file's name without `.toml`; it is not a key."""
 
     name: Annotated[str, Meta(pattern=NAME_PATTERN)]
@@ -304,7 +305,7 @@ LIVE_KEYS: Final = ("description", "profile", "autostart", "after", "restart", "
 """Keys that take effect without a restart of the guest: the supervisor reads them, QEMU does not."""
 
 
-class DaemonConfig(Section):
+class DaemonConfig(Section, frozen=True, kw_only=True):
     """The daemon's own file, `qsup.toml`."""
 
     qemu_binary: Annotated[HostPath, Meta(description="The QEMU for guests that name none.")] = HostPath("/usr/bin/qemu-system-x86_64")

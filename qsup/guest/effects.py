@@ -1,0 +1,72 @@
+"""What a step asks for: descriptions of deeds, which the actor alone performs, in the order given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qsup.events import Kind  # noqa: TC001 - msgspec reads the annotations at run time
+
+
+class Spawn(msgspec.Struct, frozen=True):
+    """Launch QEMU under a new token; answers with Spawned or LaunchFailed, then Connected or ConnectFailed."""
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """Connect to the living process once more; answers with Connected or ConnectFailed."""
+
+
+class Qmp(msgspec.Struct, frozen=True):
+    """Execute a QMP command; answers with QmpDone."""
+
+    command: str
+    arguments: dict[str, Any] = {}
+
+
+class QueryStatus(msgspec.Struct, frozen=True):
+    """Ask QEMU for its run state; answers with RunState, or with QmpDone and an error."""
+
+
+class AskAgent(msgspec.Struct, frozen=True):
+    """Ask the guest agent to power the guest off; answers with AgentAnswered."""
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Send a signal to QEMU, through its pidfd."""
+
+    number: int
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """Start a timer, or start it anew; answers with Timer."""
+
+    name: str
+    seconds: float
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Stop a timer, if it runs."""
+
+    name: str
+
+
+class Persist(msgspec.Struct, frozen=True):
+    """Write the state to disk; what follows may rely on it."""
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Announce an event; the guest's name is added."""
+
+    kind: Kind
+    data: dict[str, Any]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """Answer the operator's verb: accepted, with a sentence; or refused, with the reason."""
+
+    text: str
+    refused: bool = False
+
+
+Effect = Spawn | Connect | Qmp | QueryStatus | AskAgent | Signal | Arm | Cancel | Persist | Publish | Reply

@@ -1,0 +1,132 @@
+"""Everything that can happen to a guest, as values that go through its one inbox in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qsup.guest.phase import Verb  # noqa: TC001 - msgspec reads the annotations at run time
+from qsup.guest.state import ExitStatus, Launch  # noqa: TC001 - as above
+
+
+class Command(msgspec.Struct, frozen=True):
+    """An operator's verb; ``by`` says who, for the log."""
+
+    verb: Verb
+    by: str
+
+
+class Due(msgspec.Struct, frozen=True):
+    """The supervisor's wish to start the guest: its turn at start-up has come. Changes no operator's word."""
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """The process of the present launch exists."""
+
+    token: str
+    pid: int
+    accel: str
+
+
+class LaunchFailed(msgspec.Struct, frozen=True):
+    """No process came of the launch."""
+
+    detail: str
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """A QMP session stands; ``run_state`` is the ``status`` of ``query-status``."""
+
+    run_state: str
+
+
+class ConnectFailed(msgspec.Struct, frozen=True):
+    """The process lives, but no QMP session could be made."""
+
+    detail: str
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The QMP session ended."""
+
+    detail: str
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """An event from QEMU, its data checked for type and size only: the guest may have forged it."""
+
+    name: str
+    data: dict[str, Any]
+    triple_fault: bool = False
+    """QEMU's log shows a triple fault just before this RESET."""
+
+
+class RunState(msgspec.Struct, frozen=True):
+    """The answer to ``query-status``."""
+
+    run_state: str
+
+
+class QmpDone(msgspec.Struct, frozen=True):
+    """A QMP command that step asked for was executed (``error`` None), or not."""
+
+    command: str
+    error: str | None = None
+
+
+class AgentAnswered(msgspec.Struct, frozen=True):
+    """The guest agent took ``guest-shutdown`` (``error`` None), or did not."""
+
+    error: str | None = None
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """The process is gone. ``status`` is None as long as the kernel has not told; ``stderr`` is QEMU's last words."""
+
+    status: ExitStatus | None
+    stderr: str
+
+
+class StatusKnown(msgspec.Struct, frozen=True):
+    """The exit status of the last run became known after its end."""
+
+    status: ExitStatus
+
+
+class Timer(msgspec.Struct, frozen=True):
+    """A timer that step armed has run out."""
+
+    name: str
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """A new daemon took over, ``same_boot`` or after a reboot of the host.
+
+    ``alive`` is the launch whose process still runs and was adopted. Without it the last launch, if there was
+    one, has ended unseen: ``status`` and ``stderr`` are what is left of it.
+    """
+
+    same_boot: bool
+    alive: Launch | None = None
+    status: ExitStatus | None = None
+    stderr: str = ""
+
+
+Input = (
+    Command
+    | Due
+    | Spawned
+    | LaunchFailed
+    | Connected
+    | ConnectFailed
+    | Lost
+    | Happened
+    | RunState
+    | QmpDone
+    | AgentAnswered
+    | Exited
+    | StatusKnown
+    | Timer
+    | Restored
+)

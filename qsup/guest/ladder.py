@@ -1,0 +1,108 @@
+"""The stop ladder: ask the guest, method by method, then QEMU, then the kernel.
+
+``stop.methods`` are tried in order, the last one again every ``stop.repeat``, until ``stop.timeout`` is over or
+the guest has powered itself off; then follow QMP's ``quit``, SIGTERM and SIGKILL, each with ``PATIENCE``.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Final
+
+from qsup.guest.effects import Arm, AskAgent, Cancel, Qmp, Signal
+from qsup.guest.phase import Phase
+from qsup.guest.state import Descent
+from qsup.guest.turn import DEADLINE, HARD, PRESS
+from qsup.spec.model import StopMethod
+
+if TYPE_CHECKING:
+    from qsup.guest.turn import Turn
+
+PATIENCE: Final = 5.0
+"""Seconds that each of the hard rungs has before the next; QEMU quits within milliseconds when it is well."""
+QUIT: Final = "quit"
+SIGTERM: Final = "SIGTERM"
+SIGKILL: Final = "SIGKILL"
+
+
+def descend(turn: Turn, reason: str) -> None:
+    """Set foot on the ladder."""
+    was = turn.state.phase
+    started = turn.state.launch is not None and turn.state.launch.running_since is not None
+    turn.enter(Phase.STOPPING, reason)
+    turn.set(descent=Descent("", -1, 0, turn.env.now))
+    if not turn.state.connected:
+        _sigterm(turn)
+    elif not started or not turn.env.spec.stop.methods:
+        quit_qemu(turn)
+    else:
+        if was is Phase.PAUSED:
+            # A guest whose vCPUs stand still can answer to nothing, so it gets the chance to shut down properly.
+            turn.qmp("cont")
+        turn.do(Arm(DEADLINE, float(turn.env.spec.stop.timeout)))
+        press(turn)
+
+
+def press(turn: Turn) -> None:
+    """Ask the guest by the next method, or by the last one again."""
+    methods = turn.env.spec.stop.methods
+    index = min(turn.descent.method + 1, len(methods) - 1)
+    if not turn.state.connected or index < 0:
+        return
+    method = methods[index]
+    presses = turn.descent.presses + 1 if index == turn.descent.method else 1
+    turn.set(descent=Descent(method.value, index, presses, turn.descent.began))
+    turn.do(AskAgent() if method is StopMethod.AGENT else Qmp("system_powerdown"))
+    turn.do(Arm(PRESS, max(float(turn.env.spec.stop.repeat), 0.1)))
+
+
+def agent_failed(turn: Turn, error: str) -> None:
+    """The agent is no help: go on to the next method at once, if there is one."""
+    if turn.state.descent is None or turn.descent.rung != StopMethod.AGENT.value:
+        return
+    turn.notice(f"the guest agent did not shut the guest down: {error}")
+    if turn.descent.method + 1 < len(turn.env.spec.stop.methods):
+        press(turn)
+
+
+def time_is_up(turn: Turn) -> None:
+    """The guest had its time; now QEMU is told."""
+    turn.notice(f"the guest did not stop within {turn.env.spec.stop.timeout}; QEMU is told to quit")
+    if turn.state.connected:
+        quit_qemu(turn)
+    else:
+        _sigterm(turn)
+
+
+def quit_qemu(turn: Turn) -> None:
+    """Rung ``quit``."""
+    _rung(turn, QUIT)
+    turn.qmp("quit")
+
+
+def harder(turn: Turn) -> None:
+    """The next of the hard rungs."""
+    if turn.descent.rung == QUIT:
+        _sigterm(turn)
+    elif turn.descent.rung == SIGTERM:
+        sigkill(turn)
+
+
+def _sigterm(turn: Turn) -> None:
+    _rung(turn, SIGTERM)
+    if turn.state.pid is not None:
+        turn.do(Signal(signal.SIGTERM))
+
+
+def sigkill(turn: Turn) -> None:
+    """The last rung. A process that survives it hangs in the kernel; there is nothing left to do but wait."""
+    _rung(turn, SIGKILL)
+    turn.do(Cancel(HARD))
+    if turn.state.pid is not None:
+        turn.do(Signal(signal.SIGKILL))
+
+
+def _rung(turn: Turn, rung: str) -> None:
+    began = turn.descent.began if turn.state.descent else turn.env.now
+    turn.set(descent=Descent(rung, len(turn.env.spec.stop.methods), 1, began))
+    turn.do(Cancel(PRESS), Cancel(DEADLINE), Arm(HARD, PATIENCE))

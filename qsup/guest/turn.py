@@ -1,0 +1,111 @@
+"""One step in the making: the state as it becomes, and the effects gathered on the way.
+
+A step is a pure function from the outside. Inside it is written as a sequence of small changes to a ``Turn``,
+which lives no longer than the step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from qsup.events import Kind
+from qsup.guest.effects import Arm, Cancel, Effect, Publish, Qmp, Spawn
+from qsup.guest.phase import Phase
+from qsup.guest.state import Launch
+
+if TYPE_CHECKING:
+    from qsup.guest.state import Descent, State
+    from qsup.spec.model import GuestSpec
+
+STABLE: Final = "stable"
+"""The run has been good for ``restart.stable-after``."""
+BACKOFF: Final = "backoff"
+"""The delay before a restart has passed."""
+RECONNECT: Final = "reconnect"
+"""It is time to try the QMP socket once more."""
+ENDING: Final = "ending"
+"""QEMU should have quit by now."""
+PRESS: Final = "press"
+"""The guest has not answered to the present stop method."""
+DEADLINE: Final = "deadline"
+"""The time that the guest had for stopping itself is over."""
+HARD: Final = "hard"
+"""QEMU has not answered to the present hard rung of the stop ladder."""
+TIMERS: Final = (STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD)
+
+
+class Env(msgspec.Struct, frozen=True):
+    """What a step may know beside state and input: the time, a random number in [0, 1), the guest's file."""
+
+    now: float
+    wall: float
+    jitter: float
+    spec: GuestSpec
+
+
+class Turn:
+    """A state being changed, and the effects that go with it."""
+
+    def __init__(self, state: State, env: Env) -> None:
+        self.state = state
+        self.env = env
+        self.effects: list[Effect] = []
+
+    def set(self, **changes: Any) -> None:
+        """Replace fields of the state."""
+        self.state = msgspec.structs.replace(self.state, **changes)
+
+    def set_launch(self, **changes: Any) -> None:
+        """Replace fields of the present launch."""
+        self.set(launch=msgspec.structs.replace(self.launch, **changes))
+
+    @property
+    def launch(self) -> Launch:
+        """The present launch; a step asks for it only where there is one."""
+        assert self.state.launch is not None, "a step needed a launch where there was none"  # noqa: S101 - a bug
+        return self.state.launch
+
+    @property
+    def descent(self) -> Descent:
+        """The present place on the stop ladder; a step asks for it only on the way down."""
+        assert self.state.descent is not None, "a step needed a descent where there was none"  # noqa: S101 - a bug
+        return self.state.descent
+
+    def do(self, *effects: Effect) -> None:
+        """Ask for deeds, after those asked for already."""
+        self.effects.extend(effects)
+
+    def qmp(self, command: str, **arguments: Any) -> None:
+        """Ask for a QMP command."""
+        self.do(Qmp(command, arguments))
+
+    def notice(self, message: str) -> None:
+        """Tell something that changes no phase."""
+        self.do(Publish(Kind.NOTICE, {"message": message}))
+
+    def enter(self, phase: Phase, reason: str) -> None:
+        """Come to a phase; ``reason`` is a sentence that says how."""
+        if phase is not self.state.phase:
+            self.set(since=self.env.now, since_wall=self.env.wall)
+        self.set(phase=phase, reason=reason)
+
+    def spawn(self, reason: str) -> None:
+        """Begin a launch: nothing of an earlier run is left over. Its token comes with Spawned."""
+        self.do(*(Cancel(name) for name in TIMERS))
+        self.set(
+            launch=Launch(token=""), connected=False, run_state=None, ending=None, descent=None,
+            start_after=False, pending=None, trouble=None, next_try=None,
+        )  # fmt: skip
+        self.enter(Phase.STARTING, reason)
+        self.do(Spawn())
+
+    def runs(self) -> None:
+        """The vCPUs run."""
+        if self.launch.running_since is None:
+            self.set_launch(running_since=self.env.now)
+        if self.state.streak or self.state.failures:
+            self.do(Arm(STABLE, float(self.env.spec.restart.stable_after)))
+        self.set(run_state="running", connected=True)
+        self.enter(Phase.RUNNING, "its vCPUs run")
