@@ -1,0 +1,229 @@
+"""What can be asked over the control socket: one declaration a command, from which the rest is derived.
+
+A class gives the command's name, its arguments (in kebab case on the wire) and, as docstring, its description;
+``query-commands``, ``query-schema`` and the checks of arguments read them. Where several guests can be meant,
+``name`` asks about one: the answer is an object, and failure an error. ``names`` holds shell globs: the answer is
+an array with an entry a guest, so that one guest's failure does not hide what became of the others.
+
+With ``"format": "text"`` a command answers as a person at a terminal wants it: see :class:`.results.Text`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from qsup.guest.phase import Verb
+
+GuestName = Annotated[str, Meta(min_length=1, max_length=64, description="A guest's name.")]
+Glob = Annotated[str, Meta(min_length=1, max_length=64, description="A shell glob over guest names.")]
+Globs = Annotated[tuple[Glob, ...], Meta(min_length=1, max_length=1024)]
+SerialId = Annotated[str, Meta(max_length=20, description="A serial port's id; without it the first.")]
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="Seconds.")]
+Lines = Annotated[int, Meta(ge=0, le=10_000)]
+Format = Literal["json", "text"]
+
+TAIL: Final = 256 * 1024
+"""At most this many bytes of a log are sent, however many lines are asked for."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """The base of all commands."""
+
+    NAME: ClassVar[str] = ""
+
+
+class Selection(Command):
+    """The base of commands about one or several guests."""
+
+    name: GuestName | None = None
+    names: Globs | None = None
+    format: Format = "json"
+    color: bool = False
+
+
+class QueryGuests(Command):
+    """All guests, or those that the globs match, sorted by name."""
+
+    NAME = "query-guests"
+    names: Globs | None = None
+    format: Format = "json"
+    color: bool = False
+
+
+class QueryGuest(Selection):
+    """Everything known about a guest; without name and names about all."""
+
+    NAME = "query-guest"
+
+
+class GuestWhy(Selection):
+    """How a guest came to its phase: the last cause, the rule that decided, the next try and when."""
+
+    NAME = "guest-why"
+
+
+class Act(Selection):
+    """The base of commands that do something to guests.
+
+    With ``wait`` (the default) the answer comes when it is done; ``timeout`` bounds the waiting, not the deed.
+    """
+
+    VERB: ClassVar[Verb]
+    DEADLINE: ClassVar[float | None] = 30.0
+    wait: bool = True
+    timeout: Seconds | None = None
+    force: bool = False
+
+
+class GuestStart(Act):
+    """Starts a guest that has no process, and wants it running from now on. Done when it is ready."""
+
+    NAME = "guest-start"
+    VERB = Verb.START
+    DEADLINE = 60.0
+
+
+class GuestStop(Act):
+    """Stops a guest by its stop ladder, and wants it stopped from now on. Done when no process is left."""
+
+    NAME = "guest-stop"
+    VERB = Verb.STOP
+    DEADLINE = None  # The guest's own ladder ends in SIGKILL.
+
+
+class GuestRestart(Act):
+    """Stops a guest by its stop ladder and starts it with a new process. Done when it is ready."""
+
+    NAME = "guest-restart"
+    VERB = Verb.RESTART
+    DEADLINE = None
+
+
+class GuestReset(Act):
+    """Resets the machine, as its reset button does; the process stays."""
+
+    NAME = "guest-reset"
+    VERB = Verb.RESET
+
+
+class GuestKill(Act):
+    """Ends the guest's process with SIGKILL, and wants it stopped from now on. What it had not written is lost."""
+
+    NAME = "guest-kill"
+    VERB = Verb.KILL
+
+
+class GuestPause(Act):
+    """Stops the guest's vCPUs."""
+
+    NAME = "guest-pause"
+    VERB = Verb.PAUSE
+
+
+class GuestResume(Act):
+    """Lets the guest's vCPUs run again."""
+
+    NAME = "guest-resume"
+    VERB = Verb.RESUME
+
+
+class GuestArgv(Command):
+    """The command line that the next start of a guest would execute."""
+
+    NAME = "guest-argv"
+    name: GuestName
+
+
+class GuestQmp(Command):
+    """Passes a command to the guest's QEMU and gives its answer. A blocking or a state-changing one is the caller's risk."""
+
+    NAME = "guest-qmp"
+    name: GuestName
+    command: Annotated[str, Meta(min_length=1, max_length=128)]
+    arguments: dict[str, Any] = {}
+
+
+class GuestLog(Command):
+    """The last lines of what the guest printed on a serial port, or of what its QEMU printed on stderr."""
+
+    NAME = "guest-log"
+    name: GuestName
+    serial: SerialId | None = None
+    lines: Lines = 100
+    stderr: bool = False
+
+
+class GuestConsole(Command):
+    """Attaches the connection to a serial port: after the answer it is a raw byte stream both ways until one side closes.
+
+    ``tail`` is how many lines of the port's log are sent first. No events are sent in between.
+    """
+
+    NAME = "guest-console"
+    name: GuestName
+    serial: SerialId | None = None
+    read_only: bool = False
+    tail: Lines = 0
+
+
+class CheckConfig(Command):
+    """The problems of the configuration as it was last read."""
+
+    NAME = "check-config"
+
+
+class ReloadConfig(Command):
+    """Reads the configuration again. No running guest is touched; what an edit needs is said by query-guest."""
+
+    NAME = "reload-config"
+
+
+class QueryEvents(Command):
+    """Recent events: those numbered above ``since``, not older than ``age`` seconds, of guests that the globs match."""
+
+    NAME = "query-events"
+    since: Annotated[int, Meta(ge=0)] = 0
+    age: Seconds | None = None
+    names: Globs | None = None
+
+
+class QueryVersion(Command):
+    """The versions of qsup and of what it stands on."""
+
+    NAME = "query-version"
+
+
+class QueryCommands(Command):
+    """The names of all commands."""
+
+    NAME = "query-commands"
+
+
+class QuerySchema(Command):
+    """The JSON Schema of every command's arguments."""
+
+    NAME = "query-schema"
+
+
+ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
+QUERIES: Final = (
+    QueryGuests, QueryGuest, GuestWhy, GuestArgv, GuestQmp, GuestLog, GuestConsole, CheckConfig, ReloadConfig,
+    QueryEvents, QueryVersion, QueryCommands, QuerySchema,
+)  # fmt: skip
+COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
+"""Every command by its name."""
+
+
+def schema() -> dict[str, Any]:
+    """What ``query-schema`` answers: for each command its description and the JSON Schema of its arguments."""
+    _, components = msgspec.json.schema_components(COMMANDS.values(), ref_template="#/{name}")
+    return {
+        name: {
+            "description": (command.__doc__ or "").strip(),
+            "arguments": {key: value for key, value in components[command.__name__].items() if key != "description"},
+        }
+        for name, command in COMMANDS.items()
+    }
