@@ -10,7 +10,7 @@ from qsup.events import Kind
 from qsup.guest.effects import Arm, Cancel, Publish
 from qsup.guest.phase import FAILURES, Cause, Phase, Wanted
 from qsup.guest.policy import Decision, decide, react, within_window
-from qsup.guest.state import End, Ending, ExitStatus
+from qsup.guest.state import End, Ending
 from qsup.guest.turn import BACKOFF, ENDING, TIMERS
 from qsup.guest.verbs import reset_machine
 from qsup.spec.model import Reaction, Restart
@@ -18,6 +18,7 @@ from qsup.spec.model import Reaction, Restart
 if TYPE_CHECKING:
     from qsup.guest.state import State
     from qsup.guest.turn import Turn
+    from qsup.proc.status import ExitStatus
 
 QUIT_PATIENCE: Final = 5.0
 """Seconds that a QEMU whose guest has ended may take to quit."""

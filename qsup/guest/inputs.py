@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from qsup.guest.phase import Verb  # noqa: TC001 - msgspec reads the annotations at run time
-from qsup.guest.state import ExitStatus, Launch  # noqa: TC001 - as above
+from qsup.guest.state import Launch  # noqa: TC001 - as above
+from qsup.proc.status import ExitStatus  # noqa: TC001 - as above
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -1,0 +1,47 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the file by ``data``: a temporary file beside it, fsync, rename, fsync of the directory.
+
+    Whoever reads sees the old content or the new one, also after a power cut. Raises OSError and leaves the old
+    content if the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename an unreadable file out of the way, overwriting none that was set aside before; return its new name."""
+    for number in range(1, 1000):
+        target = path.with_name(f"{path.name}.unreadable-{number}")
+        if not target.exists():
+            path.rename(target)
+            return target
+    path.unlink()
+    return path

@@ -1,0 +1,106 @@
+"""What outlives the daemon: two small records for each guest, JSON, versioned, written whole.
+
+``state.json`` in the state directory is the guest's :class:`State`; it survives the host, too.
+``launch.json`` in the runtime directory is the process: who it is and from which spec it was made. It is written
+before the process exists and again with its pid, so that no moment exists at which a daemon can die and leave a
+QEMU that the next one does not find.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from qsup.atomic import set_aside, write_whole
+from qsup.errors import RecordError
+from qsup.guest.state import State
+from qsup.proc.identity import Identity  # noqa: TC001 - msgspec reads the annotations at run time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+VERSION: Final = 1
+LIMIT: Final = 1 << 20
+"""Bytes; a record is a few kilobytes, so a larger file is not one."""
+
+
+class StateRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``state.json``. Times inside ``state`` belong to the boot named here."""
+
+    version: int = VERSION
+    boot_id: str
+    state: State
+
+
+class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``launch.json``: one launch, whose run directory is named by its token."""
+
+    version: int = VERSION
+    boot_id: str
+    token: str
+    accel: str
+    spec: msgspec.Raw
+    """The spec as it was launched, as ``spec.codec`` writes it."""
+    identity: Identity | None = None
+    """None until the process exists."""
+    running_since: float | None = None
+
+
+Record = TypeVar("Record", StateRecord, LaunchRecord)
+
+UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+"""From each older version to the next: a function over the record's JSON object."""
+
+
+def write(path: Path, record: StateRecord | LaunchRecord) -> None:
+    """Write a record whole; raises OSError when the disk does not take it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(path, msgspec.json.encode(record))
+
+
+def read_state(path: Path) -> StateRecord | None:
+    """The guest's state, or None if there is none; raises RecordError, see :func:`_read`."""
+    return _read(path, StateRecord)
+
+
+def read_launch(path: Path) -> LaunchRecord | None:
+    """The guest's launch, or None if there is none; raises RecordError, see :func:`_read`."""
+    return _read(path, LaunchRecord)
+
+
+def _read(path: Path, kind: type[Record]) -> Record | None:
+    """Read, upgrade and check. What cannot be used is set aside, so that it is kept and met only once."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LIMIT + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordError(f"cannot read the record {path}: {error.strerror}") from error
+    try:
+        return _decode(data, kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        kept = set_aside(path)
+        raise RecordError(f"the record {path} cannot be used ({error}); it is kept as {kept.name}") from error
+
+
+def _decode(data: bytes, kind: type[Record]) -> Record:
+    if len(data) > LIMIT:
+        raise ValueError(f"larger than {LIMIT} bytes")
+    version = msgspec.json.decode(data, type=_Versioned).version
+    if version == VERSION:
+        return msgspec.json.decode(data, type=kind)
+    if version > VERSION:
+        raise ValueError(f"written by a newer qsup: version {version}, this one knows {VERSION}")
+    document = msgspec.json.decode(data, type=dict[str, Any])
+    for step in range(version, VERSION):
+        if step not in UPGRADES:
+            raise ValueError(f"unknown version {version}")
+        document = UPGRADES[step](document)
+    return msgspec.convert(document, kind)
+
+
+class _Versioned(msgspec.Struct):
+    version: int

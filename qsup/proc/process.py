@@ -1,0 +1,146 @@
+"""A process that the supervisor watches through a pidfd: its own child, or one adopted from an earlier daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import struct
+from typing import TYPE_CHECKING, Final, Self
+
+from qsup.errors import LaunchError
+from qsup.proc.identity import Identity, identify, open_verified
+from qsup.proc.status import ExitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT: Final = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
+"""All that QEMU gets to see of the environment."""
+ABOVE: Final = 64
+"""Fds to be handed over are first moved above all target numbers, so that no dup2 overwrites the source of the next."""
+
+# ioctl(pidfd, PIDFD_GET_INFO) of Linux 6.13, struct pidfd_info of 64 bytes; PIDFD_INFO_EXIT came with 6.15.
+_GET_INFO: Final = 3 << 30 | 64 << 16 | 0xFF << 8 | 11
+_INFO_EXIT: Final = 1 << 3
+STATUS_PATIENCE: Final = 5.0
+"""Seconds that the parent of an adopted process may take to reap it; before that the kernel tells no status."""
+
+
+class Process:
+    """One QEMU process. ``wait`` may be called once, ``close`` always has to be."""
+
+    def __init__(self, identity: Identity, pidfd: int, *, child: bool) -> None:
+        self.identity = identity
+        self._pidfd = pidfd
+        self._child = child
+
+    @property
+    def pid(self) -> int:
+        """Its pid, for people; signals go through the pidfd."""
+        return self.identity.pid
+
+    @classmethod
+    def spawn(cls, argv: list[str], fds: Mapping[int, int], token: str) -> Self:
+        """Execute ``argv`` in a session of its own with exactly the given fds (target number → our fd).
+
+        Raises LaunchError if the binary cannot be executed.
+        """
+        with contextlib.ExitStack() as stack:
+            actions = []
+            for target, source in sorted(fds.items()):
+                moved = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, ABOVE)
+                stack.callback(os.close, moved)
+                actions.append((os.POSIX_SPAWN_DUP2, moved, target))
+            try:
+                pid = os.posix_spawn(
+                    argv[0], argv, ENVIRONMENT,
+                    file_actions=actions, setsid=True, setsigmask=[], setsigdef=_CATCHABLE,
+                )  # fmt: skip
+            except OSError as error:
+                raise LaunchError(f"cannot execute {argv[0]}: {error.strerror}") from error
+        # A child that nobody has waited for keeps its pid, so neither call can hit a stranger.
+        return cls(identify(pid, token), os.pidfd_open(pid), child=True)
+
+    @classmethod
+    def adopt(cls, identity: Identity) -> Self | None:
+        """The very process, alive or just ended; None if it is gone."""
+        pidfd = open_verified(identity)
+        return None if pidfd is None else cls(identity, pidfd, child=False)
+
+    @property
+    def exited(self) -> bool:
+        """Whether it has ended, without waiting."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def wait(self) -> ExitStatus | None:
+        """Wait for the end; return the status, or None as long as the kernel does not tell it to a stranger."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._pidfd, _resolve, ended)
+        try:
+            await ended
+        finally:
+            loop.remove_reader(self._pidfd)
+        return self._reap() if self._child else _exit_info(self._pidfd)
+
+    def _reap(self) -> ExitStatus | None:
+        try:
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return _exit_info(self._pidfd)
+        if result is None:
+            return None
+        return ExitStatus("exit" if result.si_code == os.CLD_EXITED else "signal", result.si_status)
+
+    async def late_status(self) -> ExitStatus | None:
+        """The status of an adopted process, once its parent has reaped it; None if that takes too long."""
+        pause = 0.02
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATUS_PATIENCE):
+                # No event announces the reaping of a stranger's child: the kernel has to be asked.
+                while (status := _exit_info(self._pidfd)) is None:
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 0.5)
+                return status
+        return None
+
+    def signal(self, number: int) -> None:
+        """Send a signal; a process that has ended meanwhile is no error."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def close(self) -> None:
+        """Forget the process; it is not touched."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+_CATCHABLE: Final = [
+    number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
+]
+
+
+def _exit_info(pidfd: int) -> ExitStatus | None:
+    """The wait status of any reaped process of which a pidfd is held; None where the kernel is too old."""
+    buffer = bytearray(struct.pack("=Q56x", _INFO_EXIT))
+    try:
+        fcntl.ioctl(pidfd, _GET_INFO, buffer)
+    except OSError:
+        return None
+    mask, status = struct.unpack("=Q52xi", buffer)
+    return ExitStatus.from_wait(status) if mask & _INFO_EXIT else None
