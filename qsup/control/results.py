@@ -1,0 +1,187 @@
+"""What commands answer, as types; on the wire their keys are in kebab case and times are ISO 8601."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from qsup.clock import iso
+
+
+if TYPE_CHECKING:
+    from qsup.argv.invocation import Invocation
+    from qsup.errors import QsupError
+    from qsup.guest.view import EndView, GuestView
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """The base of all answers."""
+
+
+class Text(Result):
+    """An answer for people: ``text`` for standard output, ``errors`` for standard error, and the exit code.
+
+    ``exit`` stands first: the quick client reads no further if it is not 0.
+    """
+
+    exit: int
+    text: str
+    errors: str = ""
+
+
+class End(Result):
+    """How a run ended."""
+
+    cause: str
+    detail: str
+    status: str | None
+    at: str
+    ran: float | None
+    decision: str
+
+    @classmethod
+    def of(cls, end: EndView) -> Self:
+        """The wire form of what the guest knows about its last end."""
+        return cls(
+            cause=end.cause, detail=end.detail, status=end.status, at=iso(end.at), ran=end.ran, decision=end.decision
+        )
+
+
+class Guest(Result):
+    """One guest, now. ``name`` to ``since`` are the stable core that scripts may rely on."""
+
+    name: str
+    phase: str
+    ready: bool
+    pid: int | None
+    wanted: str
+    cause: str | None
+    restarts: int
+    since: str
+    reason: str
+    next_try: str | None
+    run_state: str | None
+    waiting_for: tuple[str, ...]
+    failures: int
+    limit: int
+    last_end: End | None
+    started_at: str | None
+    adopted: bool
+    file: str | None
+    orphaned: bool
+    changes: tuple[str, ...]
+    problems: tuple[str, ...]
+    description: str
+    accel: str | None
+    memory: int
+    cpus: int
+    run_dir: str | None
+    serials: tuple[str, ...]
+    display: str | None
+    trouble: str | None
+    stopped_by: str | None
+
+    @classmethod
+    def of(cls, view: GuestView) -> Self:
+        """The wire form of a view: the same facts, times as text."""
+        facts = {field: getattr(view, field) for field in cls.__struct_fields__}
+        facts["since"] = iso(view.since)
+        facts["next_try"] = _optional_iso(view.next_try)
+        facts["started_at"] = _optional_iso(view.started_at)
+        facts["last_end"] = End.of(view.last_end) if view.last_end else None
+        return cls(**facts)
+
+
+class Why(Result):
+    """How a guest came to its phase: ``sentences`` for people, the rest for programs."""
+
+    name: str
+    phase: str
+    since: str
+    sentences: tuple[str, ...]
+    last_end: End | None
+    next_try: str | None
+
+
+class Outcome(Result):
+    """What became of a verb for one guest; ``message`` is a sentence without the guest's name."""
+
+    name: str
+    done: bool
+    message: str
+    error: str | None = None
+    """The error's class, if it failed."""
+    exit: int = 0
+
+    @classmethod
+    def failed(cls, name: str, error: QsupError) -> Self:
+        """The outcome of a verb that failed for this guest."""
+        return cls(name=name, done=False, message=str(error), error=error.wire_class, exit=error.exit_code)
+
+
+class CommandLine(Result):
+    """What the next start of a guest would execute: ``options`` are argv without the binary, an option an entry."""
+
+    binary: str
+    options: tuple[tuple[str, ...], ...]
+    argv: tuple[str, ...]
+    accel: str
+    listeners: tuple[str, ...]
+
+    @classmethod
+    def of(cls, invocation: Invocation) -> Self:
+        """The wire form of an invocation."""
+        return cls(
+            binary=invocation.binary,
+            options=tuple(option.words() for option in invocation.options),
+            argv=tuple(invocation.argv),
+            accel=invocation.accel,
+            listeners=tuple(f"fd {listener.fd}: {listener.file}" for listener in invocation.listeners),
+        )
+
+
+class Log(Result):
+    """The end of a log; bytes that are no UTF-8 are replaced."""
+
+    text: str
+
+
+class Attached(Result):
+    """The connection is a console from here on."""
+
+    name: str
+    serial: str
+    read_only: bool
+
+
+class Check(Result):
+    """The problems of the configuration, each a text of its own."""
+
+    guests: int
+    problems: tuple[str, ...]
+
+
+class Reloaded(Result):
+    """What a reload found: names of guests, and the problems of what cannot be used."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+class Events(Result):
+    """Recent events in QMP's shape; ``last`` is the number of the newest, to ask from the next time."""
+
+    events: list[dict[str, Any]]
+    last: int
+
+
+def worst(outcomes: list[Outcome]) -> int:
+    """The exit code for several guests: the highest of theirs, 0 if all went well."""
+    return max((outcome.exit for outcome in outcomes), default=0)
+
+
+def _optional_iso(at: float | None) -> str | None:
+    return None if at is None else iso(at)
