@@ -1,0 +1,56 @@
+"""What every layer of the tests shares: the QEMU that is there, KVM where it works, and the guests to run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KVM_GET_API_VERSION = 0xAE00
+
+
+def kvm_problem() -> str | None:
+    """Why KVM cannot be used here; None if it can."""
+    try:
+        fd = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        return str(error)
+    try:
+        version = fcntl.ioctl(fd, KVM_GET_API_VERSION)
+    except OSError as error:
+        return f"/dev/kvm does not answer: {error}"
+    finally:
+        os.close(fd)
+    return None if version == 12 else f"/dev/kvm speaks version {version}, not 12"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs KVM where there is none; ``-ra`` prints the reason at the end of the run."""
+    problem = kvm_problem()
+    if problem is None:
+        return
+    for item in items:
+        if item.get_closest_marker("kvm"):
+            item.add_marker(pytest.mark.skip(reason=f"KVM does not work here: {problem}"))
+
+
+@pytest.fixture(scope="session")
+def qemu_binary() -> str:
+    """The path of ``qemu-system-x86_64``."""
+    found = shutil.which("qemu-system-x86_64")
+    if found is None:
+        pytest.skip("qemu-system-x86_64 is not installed; scripts/setup installs it")
+    return found
+
+
+@pytest.fixture(scope="session")
+def heartbeat_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The heartbeat guest, assembled from this checkout once a session. Not to be written to."""
+    image = tmp_path_factory.mktemp("images") / "heartbeat.img"
+    subprocess.run([ROOT / "scripts/build-heartbeat", image], check=True, stdin=subprocess.DEVNULL)
+    return image
