@@ -1,0 +1,60 @@
+# What there is to do with a checkout of qsup. `make` alone lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+python := .venv/bin/python
+run_dir := $(CURDIR)/.run
+python_scripts := scripts/tour scripts/build-linux-guest
+shell_scripts := scripts/setup scripts/build-heartbeat .ci/run
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+.PHONY: run
+run: guests ## run the daemon on configs/, in the foreground; Ctrl-C ends it and leaves the guests running
+	@mkdir -p '$(run_dir)'
+	@printf '\nIn another terminal:\n\n    export QSUP_SOCKET=%q\n    %q list\n\n' \
+	    '$(run_dir)/runtime/control.sock' '$(CURDIR)/.venv/bin/qsup'
+	@exec .venv/bin/qsupd --config configs --runtime-dir '$(run_dir)/runtime' --state-dir '$(run_dir)/state'
+
+.PHONY: tour
+tour: guests ## do the README's tour and fail if anything is not as told
+	@$(python) scripts/tour
+
+.PHONY: test
+test: guests ## run all tests
+	$(python) -m pytest
+
+.PHONY: check
+check: setup ## ruff, mypy --strict, and shellcheck where it is installed
+	.venv/bin/ruff check . $(python_scripts)
+	.venv/bin/ruff format --check . $(python_scripts)
+	.venv/bin/mypy
+	.venv/bin/mypy --scripts-are-modules $(python_scripts)
+	@if command -v shellcheck >/dev/null; then \
+	    set -x; shellcheck $(shell_scripts); \
+	else \
+	    echo 'shellcheck is not installed: the shell scripts were not checked'; \
+	fi
+
+.PHONY: bench
+bench: guests ## measure against bare QEMU, and against libvirt and supervisord where installed
+	@$(python) -m tests.bench
+
+.PHONY: clean
+clean: ## remove what was built and downloaded here, except running guests' files in .run
+	rm -rf .venv .cache configs/images dist
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: setup
+setup: ## install what is missing and make .venv
+	@scripts/setup --guests
+
+# The Linux guest needs a kernel to lend; status 77 says that there is none, and has said why.
+.PHONY: guests
+guests: setup ## build the sample guests
+	@scripts/build-heartbeat
+	@scripts/build-linux-guest || [ $$? -eq 77 ]
