@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 _WHERE: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.(?P<parameter>[a-z-]+)(?P<within>.*)`)?", re.DOTALL)
 _TYPE: Final = re.compile(r"Expected `(?P<expected>[a-z|, ]+)`, got `[a-z]+`")
-_QMP_TYPES: Final = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "object": "object"}
+_QMP_TYPES: Final = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "object": "object",
+}
 
 
 def parse(request: Request) -> Command:

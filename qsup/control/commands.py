@@ -35,7 +35,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     NAME: ClassVar[str] = ""
 
 
-class Selection(Command):
+class Selection(Command, frozen=True):
     """The base of commands about one or several guests."""
 
     name: GuestName | None = None
@@ -44,7 +44,7 @@ class Selection(Command):
     color: bool = False
 
 
-class QueryGuests(Command):
+class QueryGuests(Command, frozen=True):
     """All guests, or those that the globs match, sorted by name."""
 
     NAME = "query-guests"
@@ -53,19 +53,19 @@ class QueryGuests(Command):
     color: bool = False
 
 
-class QueryGuest(Selection):
+class QueryGuest(Selection, frozen=True):
     """Everything known about a guest; without name and names about all."""
 
     NAME = "query-guest"
 
 
-class GuestWhy(Selection):
+class GuestWhy(Selection, frozen=True):
     """How a guest came to its phase: the last cause, the rule that decided, the next try and when."""
 
     NAME = "guest-why"
 
 
-class Act(Selection):
+class Act(Selection, frozen=True):
     """The base of commands that do something to guests.
 
     With ``wait`` (the default) the answer comes when it is done; ``timeout`` bounds the waiting, not the deed.
@@ -78,7 +78,7 @@ class Act(Selection):
     force: bool = False
 
 
-class GuestStart(Act):
+class GuestStart(Act, frozen=True):
     """Starts a guest that has no process, and wants it running from now on. Done when it is ready."""
 
     NAME = "guest-start"
@@ -86,7 +86,7 @@ class GuestStart(Act):
     DEADLINE = 60.0
 
 
-class GuestStop(Act):
+class GuestStop(Act, frozen=True):
     """Stops a guest by its stop ladder, and wants it stopped from now on. Done when no process is left."""
 
     NAME = "guest-stop"
@@ -94,7 +94,7 @@ class GuestStop(Act):
     DEADLINE = None  # The guest's own ladder ends in SIGKILL.
 
 
-class GuestRestart(Act):
+class GuestRestart(Act, frozen=True):
     """Stops a guest by its stop ladder and starts it with a new process. Done when it is ready."""
 
     NAME = "guest-restart"
@@ -102,43 +102,43 @@ class GuestRestart(Act):
     DEADLINE = None
 
 
-class GuestReset(Act):
+class GuestReset(Act, frozen=True):
     """Resets the machine, as its reset button does; the process stays."""
 
     NAME = "guest-reset"
     VERB = Verb.RESET
 
 
-class GuestKill(Act):
+class GuestKill(Act, frozen=True):
     """Ends the guest's process with SIGKILL, and wants it stopped from now on. What it had not written is lost."""
 
     NAME = "guest-kill"
     VERB = Verb.KILL
 
 
-class GuestPause(Act):
+class GuestPause(Act, frozen=True):
     """Stops the guest's vCPUs."""
 
     NAME = "guest-pause"
     VERB = Verb.PAUSE
 
 
-class GuestResume(Act):
+class GuestResume(Act, frozen=True):
     """Lets the guest's vCPUs run again."""
 
     NAME = "guest-resume"
     VERB = Verb.RESUME
 
 
-class GuestArgv(Command):
+class GuestArgv(Command, frozen=True):
     """The command line that the next start of a guest would execute."""
 
     NAME = "guest-argv"
     name: GuestName
 
 
-class GuestQmp(Command):
-    """Passes a command to the guest's QEMU and gives its answer. A blocking or a state-changing one is the caller's risk."""
+class GuestQmp(Command, frozen=True):
+    """Passes a command to the guest's QEMU and gives QEMU's answer."""
 
     NAME = "guest-qmp"
     name: GuestName
@@ -146,7 +146,7 @@ class GuestQmp(Command):
     arguments: dict[str, Any] = {}
 
 
-class GuestLog(Command):
+class GuestLog(Command, frozen=True):
     """The last lines of what the guest printed on a serial port, or of what its QEMU printed on stderr."""
 
     NAME = "guest-log"
@@ -156,10 +156,11 @@ class GuestLog(Command):
     stderr: bool = False
 
 
-class GuestConsole(Command):
-    """Attaches the connection to a serial port: after the answer it is a raw byte stream both ways until one side closes.
+class GuestConsole(Command, frozen=True):
+    """Attaches the connection to a serial port.
 
-    ``tail`` is how many lines of the port's log are sent first. No events are sent in between.
+    After the answer it is a raw byte stream both ways, without events, until one side closes. ``tail`` is how many
+    lines of the port's log are sent first.
     """
 
     NAME = "guest-console"
@@ -169,19 +170,19 @@ class GuestConsole(Command):
     tail: Lines = 0
 
 
-class CheckConfig(Command):
+class CheckConfig(Command, frozen=True):
     """The problems of the configuration as it was last read."""
 
     NAME = "check-config"
 
 
-class ReloadConfig(Command):
+class ReloadConfig(Command, frozen=True):
     """Reads the configuration again. No running guest is touched; what an edit needs is said by query-guest."""
 
     NAME = "reload-config"
 
 
-class QueryEvents(Command):
+class QueryEvents(Command, frozen=True):
     """Recent events: those numbered above ``since``, not older than ``age`` seconds, of guests that the globs match."""
 
     NAME = "query-events"
@@ -190,19 +191,19 @@ class QueryEvents(Command):
     names: Globs | None = None
 
 
-class QueryVersion(Command):
+class QueryVersion(Command, frozen=True):
     """The versions of qsup and of what it stands on."""
 
     NAME = "query-version"
 
 
-class QueryCommands(Command):
+class QueryCommands(Command, frozen=True):
     """The names of all commands."""
 
     NAME = "query-commands"
 
 
-class QuerySchema(Command):
+class QuerySchema(Command, frozen=True):
     """The JSON Schema of every command's arguments."""
 
     NAME = "query-schema"
@@ -223,7 +224,9 @@ def schema() -> dict[str, Any]:
     return {
         name: {
             "description": (command.__doc__ or "").strip(),
-            "arguments": {key: value for key, value in components[command.__name__].items() if key != "description"},
+            "arguments": {
+                key: value for key, value in components[command.__name__].items() if key != "description"
+            },
         }
         for name, command in COMMANDS.items()
     }

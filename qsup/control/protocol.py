@@ -21,13 +21,13 @@ MAX_ID: Final = 4096
 _MEMBERS: Final = frozenset({"execute", "arguments", "id"})
 
 
-class CommandNotFound(QsupError):
+class CommandNotFound(QsupError):  # noqa: N818 - the name that QMP gave its class
     """No such command, or not at this point of the negotiation; QMP gives it a class of its own."""
 
     wire_class = "CommandNotFound"
 
 
-class BadRequest(QsupError):
+class RequestError(QsupError):
     """The message is not a request. ``id`` is its id, as far as it has one, so that the answer can carry it."""
 
     def __init__(self, message: str, id: Any = msgspec.UNSET) -> None:  # noqa: A002 - QMP's word
@@ -44,26 +44,26 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def decode(message: bytes) -> Request:
-    """Read one message; raise BadRequest if it is not a request."""
+    """Read one message; raise RequestError if it is not a request."""
     try:
         members = msgspec.json.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"JSON parse error, {error}") from error
+        raise RequestError(f"JSON parse error, {error}") from error
     if not isinstance(members, dict):
-        raise BadRequest("QMP input must be a JSON object")
+        raise RequestError("QMP input must be a JSON object")
     id_ = members.get("id", msgspec.UNSET)
     if id_ is not msgspec.UNSET and len(msgspec.json.encode(id_)) > MAX_ID:
-        raise BadRequest(f"QMP input member 'id' is longer than {MAX_ID} bytes")
+        raise RequestError(f"QMP input member 'id' is longer than {MAX_ID} bytes")
     for member in members:
         if member not in _MEMBERS:
-            raise BadRequest(f"QMP input member '{member[:80]}' is unexpected", id_)
+            raise RequestError(f"QMP input member '{member[:80]}' is unexpected", id_)
     if "execute" not in members:
-        raise BadRequest("QMP input lacks member 'execute'", id_)
+        raise RequestError("QMP input lacks member 'execute'", id_)
     if not isinstance(members["execute"], str):
-        raise BadRequest("QMP input member 'execute' must be a string", id_)
+        raise RequestError("QMP input member 'execute' must be a string", id_)
     arguments = members.get("arguments", {})
     if not isinstance(arguments, dict):
-        raise BadRequest("QMP input member 'arguments' must be an object", id_)
+        raise RequestError("QMP input member 'arguments' must be an object", id_)
     return Request(members["execute"], arguments, id_)
 
 

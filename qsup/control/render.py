@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qsup.clock import iso
 from qsup.control.results import Text, worst
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from qsup.guest.view import EndView, GuestView
 
 
+_HEADER: Final = ("NAME", "PHASE", "READY", "PID", "UPTIME", "RESTARTS", "REASON")
+
+
 def listing(views: Sequence[GuestView], wall: float, *, color: bool) -> Text:
     """``qsup list``: a line a guest."""
     if not views:
         return Text(exit=0, text="no guests\n")
-    cells = table(("NAME", "PHASE", "READY", "PID", "UPTIME", "RESTARTS", "REASON"), [_row(view, wall) for view in views])
+    cells = table(_HEADER, [_row(view, wall) for view in views])
     for line, view in zip(cells[1:], views, strict=True):
         # Colour codes have no width on the screen, so they come in after the padding was made.
         line[1] = line[1].replace(view.phase, colored(view.phase, color=color), 1)
@@ -55,8 +58,11 @@ def _block(view: GuestView, wall: float, *, color: bool) -> str:
         ("Reason", printable(view.reason)),
         ("Wanted", view.wanted),
         ("Process", _process(view, wall)),
-        ("Machine", f"{view.cpus} vCPU{'s' * (view.cpus != 1)}, {size(view.memory)}{', ' + view.accel if view.accel else ''}"),
-        ("Restarts", f"{view.restarts}; failures within the window: {view.failures}, limit {view.limit or 'none'}"),
+        ("Machine", _machine(view)),
+        (
+            "Restarts",
+            f"{view.restarts}; failures within the window: {view.failures}, limit {view.limit or 'none'}",
+        ),
         ("Last end", _last_end(view.last_end) if view.last_end else ""),
         ("Stopped by", printable(view.stopped_by or "")),
         ("Next try", iso(view.next_try) if view.next_try else ""),
@@ -70,6 +76,11 @@ def _block(view: GuestView, wall: float, *, color: bool) -> str:
         *(("Problem", printable(problem)) for problem in view.problems),
     ]
     return title + "\n" + "".join(f"  {key + ':':<12}{value}\n" for key, value in facts if value)
+
+
+def _machine(view: GuestView) -> str:
+    accel = f", {view.accel}" if view.accel else ""
+    return f"{view.cpus} vCPU{'s' * (view.cpus != 1)}, {size(view.memory)}{accel}"
 
 
 def _process(view: GuestView, wall: float) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from qsup.clock import iso
-
+from qsup.control.why import explain
 
 if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
@@ -19,7 +19,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """The base of all answers."""
 
 
-class Text(Result):
+class Text(Result, frozen=True):
     """An answer for people: ``text`` for standard output, ``errors`` for standard error, and the exit code.
 
     ``exit`` stands first: the quick client reads no further if it is not 0.
@@ -30,7 +30,7 @@ class Text(Result):
     errors: str = ""
 
 
-class End(Result):
+class End(Result, frozen=True):
     """How a run ended."""
 
     cause: str
@@ -44,11 +44,16 @@ class End(Result):
     def of(cls, end: EndView) -> Self:
         """The wire form of what the guest knows about its last end."""
         return cls(
-            cause=end.cause, detail=end.detail, status=end.status, at=iso(end.at), ran=end.ran, decision=end.decision
+            cause=end.cause,
+            detail=end.detail,
+            status=end.status,
+            at=iso(end.at),
+            ran=end.ran,
+            decision=end.decision,
         )
 
 
-class Guest(Result):
+class Guest(Result, frozen=True):
     """One guest, now. ``name`` to ``since`` are the stable core that scripts may rely on."""
 
     name: str
@@ -93,7 +98,7 @@ class Guest(Result):
         return cls(**facts)
 
 
-class Why(Result):
+class Why(Result, frozen=True):
     """How a guest came to its phase: ``sentences`` for people, the rest for programs."""
 
     name: str
@@ -103,8 +108,20 @@ class Why(Result):
     last_end: End | None
     next_try: str | None
 
+    @classmethod
+    def of(cls, view: GuestView, wall: float) -> Self:
+        """The explanation of a guest's phase; ``wall`` is the time, seconds since the epoch."""
+        return cls(
+            name=view.name,
+            phase=view.phase,
+            since=iso(view.since),
+            sentences=explain(view, wall),
+            last_end=End.of(view.last_end) if view.last_end else None,
+            next_try=_optional_iso(view.next_try),
+        )
 
-class Outcome(Result):
+
+class Outcome(Result, frozen=True):
     """What became of a verb for one guest; ``message`` is a sentence without the guest's name."""
 
     name: str
@@ -120,7 +137,7 @@ class Outcome(Result):
         return cls(name=name, done=False, message=str(error), error=error.wire_class, exit=error.exit_code)
 
 
-class CommandLine(Result):
+class CommandLine(Result, frozen=True):
     """What the next start of a guest would execute: ``options`` are argv without the binary, an option an entry."""
 
     binary: str
@@ -141,13 +158,13 @@ class CommandLine(Result):
         )
 
 
-class Log(Result):
+class Log(Result, frozen=True):
     """The end of a log; bytes that are no UTF-8 are replaced."""
 
     text: str
 
 
-class Attached(Result):
+class Attached(Result, frozen=True):
     """The connection is a console from here on."""
 
     name: str
@@ -155,14 +172,14 @@ class Attached(Result):
     read_only: bool
 
 
-class Check(Result):
+class Check(Result, frozen=True):
     """The problems of the configuration, each a text of its own."""
 
     guests: int
     problems: tuple[str, ...]
 
 
-class Reloaded(Result):
+class Reloaded(Result, frozen=True):
     """What a reload found: names of guests, and the problems of what cannot be used."""
 
     added: tuple[str, ...]
@@ -171,7 +188,7 @@ class Reloaded(Result):
     problems: tuple[str, ...]
 
 
-class Events(Result):
+class Events(Result, frozen=True):
     """Recent events in QMP's shape; ``last`` is the number of the newest, to ask from the next time."""
 
     events: list[dict[str, Any]]

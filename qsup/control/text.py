@@ -8,9 +8,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Terminals act on C0 and C1 controls, and the others reorder or hide what is written after them.
-_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
+_CONTROLS = [
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    *range(0x200B, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070),
+    0xFEFF,
+]
 _ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
-_ESCAPED_BUT_LINES = {code: escape for code, escape in _ESCAPED.items() if code not in b"\n\t"}
+_ESCAPED_BUT_LINES = {code: escape for code, escape in _ESCAPED.items() if code not in (0x09, 0x0A)}
 
 _COLORS = {
     "running": "32",
@@ -54,7 +61,11 @@ def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = int(seconds)
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, unit, smaller, small_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= size:
             rest = whole % size // smaller
             return f"{whole // size} {unit} {rest} {small_unit}" if rest else f"{whole // size} {unit}"

@@ -31,9 +31,11 @@ def explain(view: GuestView, wall: float) -> tuple[str, ...]:
 
 def _phase(view: GuestView, wall: float) -> str:
     state = f" ({view.run_state})" if view.run_state and view.run_state != view.phase else ""
-    ready = " and ready" if view.phase is Phase.RUNNING and view.ready else ""
-    ready = ", not ready yet" if view.phase is Phase.RUNNING and not view.ready else ready
-    return f"{view.name} is {view.phase}{printable(state)}{ready} since {iso(view.since)}, for {duration(wall - view.since)}."
+    ready = ""
+    if view.phase is Phase.RUNNING:
+        ready = " and ready" if view.ready else ", not ready yet"
+    since = f"since {iso(view.since)}, for {duration(wall - view.since)}"
+    return f"{view.name} is {view.phase}{printable(state)}{ready} {since}."
 
 
 def _wanted(view: GuestView) -> str:
@@ -71,7 +73,9 @@ def _next_try(view: GuestView, wall: float) -> str:
 
 
 def _waiting(view: GuestView) -> str:
-    return f"It waits until these guests are ready: {', '.join(view.waiting_for)}." if view.waiting_for else ""
+    return (
+        f"It waits until these guests are ready: {', '.join(view.waiting_for)}." if view.waiting_for else ""
+    )
 
 
 def _trouble(view: GuestView) -> str:
@@ -83,7 +87,9 @@ def _file(view: GuestView) -> list[str]:
     if view.orphaned:
         sentences.append("Its file has gone: it runs on until it is stopped, and cannot be started then.")
     if view.changes:
-        sentences.append(f"Its file was edited; a restart is needed for: {printable('; '.join(view.changes))}.")
+        sentences.append(
+            f"Its file was edited; a restart is needed for: {printable('; '.join(view.changes))}."
+        )
     if view.problems:
         sentences.append(f"Its file cannot be used: {printable('; '.join(view.problems))}.")
     return sentences

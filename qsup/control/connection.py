@@ -1,0 +1,228 @@
+"""One client of the control socket: its handshake, its commands one after the other, its events, its console.
+
+Three tasks live as long as the connection: one that answers, one that passes events on, one that waits for the
+client to go away. The first to end ends all: a client that goes away thereby ends its own waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from qsup.bus import Overrun
+from qsup.control import protocol
+from qsup.control.arguments import parse
+from qsup.control.commands import TAIL, GuestConsole
+from qsup.control.framing import ProtocolError, Splitter
+from qsup.control.peer import Peer, check_allowed, has_gone
+from qsup.control.tail import last_lines
+from qsup.errors import NotAllowed, QsupError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable
+
+    from qsup.bus import Bus
+    from qsup.control.facade import Console
+    from qsup.control.handlers import Handlers
+
+log: Final = logging.getLogger(__name__)
+
+CHUNK: Final = 64 * 1024
+"""How much is read at a time; asyncio stops reading from the socket at twice as much."""
+
+FAREWELL: Final = 1.0
+"""How long a client may take to read the last of its output once its connection is to end, in seconds."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one client, and all together, may take; sizes in bytes, times in seconds."""
+
+    clients: int = 64
+    handshake: float = 5.0
+    message: int = 256 * 1024
+    pending: int = 1024 * 1024
+    """Output that a client leaves unread before it is dropped."""
+
+
+class Dropped(Exception):  # noqa: N818 - no error of ours: the client's connection ends, and that is all
+    """The client does not read, or has gone."""
+
+
+class Inbox(asyncio.StreamReader):
+    """A stream that tells when its end has arrived, though what came before has not been read yet."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=CHUNK)
+        self.ended = asyncio.Event()
+
+    def feed_eof(self) -> None:
+        """Called by asyncio when the peer will not send any more."""
+        super().feed_eof()
+        self.ended.set()
+
+
+class Connection:
+    """Serves one client; ``run`` ends when the connection has ended, and leaves nothing behind."""
+
+    def __init__(
+        self, inbox: Inbox, writer: asyncio.StreamWriter, handlers: Handlers, bus: Bus, limits: Limits
+    ) -> None:
+        self._inbox = inbox
+        self._writer = writer
+        self._handlers = handlers
+        self._bus = bus
+        self._limits = limits
+        self._splitter = Splitter(limits.message)
+        # asyncio wraps the socket in an object that lacks some of its methods, but none that is used here.
+        self._socket = cast("socket.socket", writer.get_extra_info("socket"))
+        self._peer = Peer.of(self._socket)
+        self._negotiated = False
+        self._console: tuple[GuestConsole, Console] | None = None
+
+    async def run(self) -> None:
+        """Serve until the client goes, breaks the protocol, or does not read what it is sent."""
+        tasks = {
+            asyncio.create_task(task) for task in (self._serve(), self._pass_events(), self._until_gone())
+        }
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except (Dropped, Overrun, ConnectionError) as reason:
+            log.debug("client %s dropped: %r", self._peer, reason)
+            self._writer.transport.abort()
+        finally:
+            await cancelled(tasks)
+            await self._close()
+
+    async def refuse(self, error: QsupError) -> None:
+        """Tell the client why it is not served, and close."""
+        self._writer.write(protocol.encode_error(error))
+        await self._close()
+
+    async def _serve(self) -> None:
+        try:
+            check_allowed(self._peer)
+            self._send(protocol.greeting())
+            await self._negotiate()
+            while self._console is None and await self._answer_next():
+                pass
+            if self._console:
+                await self._relay(*self._console)
+        except (ProtocolError, NotAllowed) as error:
+            self._send(protocol.encode_error(error))
+
+    async def _negotiate(self) -> None:
+        try:
+            async with asyncio.timeout(self._limits.handshake):
+                while not self._negotiated and await self._answer_next():
+                    pass
+        except TimeoutError:
+            raise ProtocolError(f"no qmp_capabilities within {self._limits.handshake:g} s") from None
+
+    async def _answer_next(self) -> bool:
+        """Execute and answer one message; False if the client has ended its side of the stream."""
+        message = await self._message()
+        if message is None:
+            return False
+        self._send(await self._answer(message))
+        await self._writer.drain()
+        return True
+
+    async def _message(self) -> bytes | None:
+        while (message := self._splitter.take()) is None:
+            data = await self._inbox.read(CHUNK)
+            if not data:
+                return None
+            self._splitter.add(data)
+        return message
+
+    async def _answer(self, message: bytes) -> bytes:
+        id_: Any = msgspec.UNSET
+        try:
+            request = protocol.decode(message)
+            id_ = request.id
+            return protocol.encode_return(await self._execute(request), id_)
+        except protocol.RequestError as error:
+            return protocol.encode_error(error, error.id)
+        except QsupError as error:
+            return protocol.encode_error(error, id_)
+        except Exception as error:
+            # A bug must cost one answer, not the connection, and its traceback is for the log, not for the client.
+            log.exception("internal error in answer to %s", self._peer)
+            told = QsupError(f"internal error ({type(error).__name__}); the daemon's log says more")
+            return protocol.encode_error(told, id_)
+
+    async def _execute(self, request: protocol.Request) -> Any:
+        protocol.check_mode(request, negotiated=self._negotiated)
+        if not self._negotiated:
+            self._negotiated = True
+            return {}
+        command = parse(request)
+        if isinstance(command, GuestConsole):
+            attached, console = self._handlers.console(command)
+            self._console = command, console
+            return attached
+        return await self._handlers.answer(command, str(self._peer))
+
+    async def _pass_events(self) -> None:
+        with self._bus.subscribe() as events:
+            async for event in events:
+                if self._negotiated and self._console is None:
+                    self._send(protocol.encode_event(event))
+
+    async def _until_gone(self) -> None:
+        await self._inbox.ended.wait()
+        if not has_gone(self._socket):
+            # The client only has nothing more to say; it still listens. Then it is for _serve to end this.
+            await asyncio.get_running_loop().create_future()
+
+    async def _relay(self, command: GuestConsole, console: Console) -> None:
+        """Be the client's serial line until one side closes."""
+        with console.attach() as output:
+            self._send(last_lines(console.tail(TAIL), command.tail) if command.tail else b"")
+            async with asyncio.TaskGroup() as group:
+                typing = group.create_task(self._type(console, read_only=command.read_only))
+                async for data in output:
+                    self._send(data)
+                    await self._writer.drain()
+                typing.cancel()
+
+    async def _type(self, console: Console, *, read_only: bool) -> None:
+        data = self._splitter.rest()
+        while data or (data := await self._inbox.read(CHUNK)):
+            if not read_only:
+                # What is typed while the guest is off is lost, as on the cable of a machine without power.
+                with contextlib.suppress(QsupError):
+                    await console.write(data)
+            data = b""
+
+    def _send(self, data: bytes) -> None:
+        """Queue output; raise Dropped if too much of it lies there unread."""
+        transport = self._writer.transport
+        if transport.is_closing():
+            raise Dropped("it has gone")
+        if transport.get_write_buffer_size() > self._limits.pending:
+            raise Dropped(f"it left more than {self._limits.pending} bytes unread")
+        self._writer.write(data)
+
+    async def _close(self) -> None:
+        """Close after what was sent has left, or after a moment without that."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._writer.wait_closed()
+        except (TimeoutError, ConnectionError):
+            self._writer.transport.abort()
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended, however they do."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

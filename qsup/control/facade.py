@@ -1,0 +1,108 @@
+"""What the control socket needs of the daemon: the facade of :class:`qsup.supervisor.Supervisor`, as protocols."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from qsup.argv.invocation import Invocation
+    from qsup.bus import Bus
+    from qsup.errors import QsupError
+    from qsup.guest.phase import Verb
+    from qsup.guest.view import GuestView
+
+
+class Configuration(Protocol):
+    """What was read from the configuration directory."""
+
+    @property
+    def guests(self) -> Mapping[str, Any]:
+        """The guests whose files can be used."""
+
+    @property
+    def problems(self) -> Sequence[object]:
+        """What is wrong; ``str`` of each is for the operator."""
+
+
+class Reload(Protocol):
+    """What a reload found."""
+
+    @property
+    def added(self) -> Sequence[str]:
+        """Guests whose files are new."""
+
+    @property
+    def changed(self) -> Sequence[str]:
+        """Guests whose files say something else now."""
+
+    @property
+    def removed(self) -> Sequence[str]:
+        """Guests whose files have gone."""
+
+    @property
+    def problems(self) -> Sequence[object]:
+        """What cannot be used, and why."""
+
+
+class Console(Protocol):
+    """One serial port of a running or stopped guest."""
+
+    def attach(self) -> AbstractContextManager[AsyncIterator[bytes]]:
+        """A new viewer of what the guest prints from now on."""
+
+    async def write(self, data: bytes) -> None:
+        """Type into the port; raise QsupError if the guest does not run."""
+
+    def tail(self, limit: int) -> bytes:
+        """The last ``limit`` bytes of the port's log."""
+
+
+class Guests(Protocol):
+    """All guests, and what can be asked of them. A name that no guest has raises GuestNotFound everywhere."""
+
+    @property
+    def bus(self) -> Bus:
+        """Where events are announced."""
+
+    @property
+    def version(self) -> dict[str, Any]:
+        """Versions of qsup and of what it stands on."""
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+
+    def view(self, name: str) -> GuestView:
+        """One guest, now."""
+
+    async def command(self, name: str, verb: Verb, *, by: str, force: bool = False) -> str:
+        """Accept a verb and say in a sentence what was accepted; raise Refused if the phase forbids it."""
+
+    async def finished(self, name: str, verb: Verb) -> str:
+        """Wait until the verb's deed is done and say how; raise QsupError if it failed."""
+
+    async def start_many(self, names: list[str], *, by: str) -> Mapping[str, str | QsupError]:
+        """Start guests in their order, wait for each, and tell what became of each."""
+
+    async def stop_many(self, names: list[str], *, by: str) -> Mapping[str, str | QsupError]:
+        """Stop guests in reverse order, wait for each, and tell what became of each."""
+
+    async def qmp(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
+        """Pass a command to the guest's QEMU; raise QmpError."""
+
+    def invocation(self, name: str) -> Invocation:
+        """What the next start would execute."""
+
+    def configuration(self) -> Configuration:
+        """The configuration as it was last read."""
+
+    async def reload(self) -> Reload:
+        """Read the configuration again."""
+
+    def console(self, name: str, serial: str | None) -> Console:
+        """A serial port, the first one for None; raise QsupError if the guest has no such port."""
+
+    def stderr_tail(self, name: str, limit: int) -> str:
+        """What QEMU printed on stderr in the current or last launch, the last ``limit`` bytes of it."""

@@ -1,0 +1,157 @@
+"""From a command to the daemon's facade, and from what that says to the command's answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qsup import clock
+from qsup.control import commands as c
+from qsup.control import render
+from qsup.control.acts import Acts
+from qsup.control.protocol import event_object
+from qsup.control.results import (
+    Attached,
+    Check,
+    CommandLine,
+    Events,
+    Guest,
+    Log,
+    Outcome,
+    Reloaded,
+    Text,
+    Why,
+)
+from qsup.control.selection import matches, matching, selected
+from qsup.control.tail import last_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from qsup.control.facade import Console, Guests
+    from qsup.events import Event
+    from qsup.guest.view import GuestView
+
+    Handler = Callable[[Any, str], Awaitable[Any]]
+
+
+class Handlers:
+    """Answers commands. ``close`` ends what it still does in the name of clients that have gone."""
+
+    def __init__(self, guests: Guests) -> None:
+        self._guests = guests
+        self._acts = Acts(guests)
+        self._table: dict[type[c.Command], Handler] = {
+            c.QueryGuests: self._query_guests,
+            c.QueryGuest: self._query_guest,
+            c.GuestWhy: self._guest_why,
+            c.GuestArgv: self._guest_argv,
+            c.GuestQmp: self._guest_qmp,
+            c.GuestLog: self._guest_log,
+            c.CheckConfig: self._check_config,
+            c.ReloadConfig: self._reload_config,
+            c.QueryEvents: self._query_events,
+            c.QueryVersion: self._query_version,
+            c.QueryCommands: self._query_commands,
+            c.QuerySchema: self._query_schema,
+            **dict.fromkeys(c.ACTS, self._act),
+        }
+
+    async def close(self) -> None:
+        """End what is still under way."""
+        await self._acts.close()
+
+    async def answer(self, command: c.Command, by: str) -> Any:
+        """The answer to any command but ``guest-console``; raise QsupError.
+
+        ``by`` says who asks, for the guest's history.
+        """
+        return await self._table[type(command)](command, by)
+
+    def console(self, command: c.GuestConsole) -> tuple[Attached, Console]:
+        """What to answer to a ``guest-console``, and the port to attach the client to then."""
+        console = self._guests.console(command.name, command.serial)
+        serial = command.serial or self._guests.view(command.name).serials[0]
+        return Attached(name=command.name, serial=serial, read_only=command.read_only), console
+
+    async def _act(self, act: c.Act, by: str) -> Outcome | list[Outcome] | Text:
+        names = selected(self._guests.names(), act, default_all=False)
+        if act.name is not None:
+            outcome = await self._acts.one(act.name, act, by)
+            return render.outcomes([outcome]) if act.format == "text" else outcome
+        outcomes = await self._acts.many(names, act, by)
+        return render.outcomes(outcomes) if act.format == "text" else outcomes
+
+    async def _query_guests(self, query: c.QueryGuests, _by: str) -> list[Guest] | Text:
+        views = [self._guests.view(name) for name in matching(self._guests.names(), query.names)]
+        if query.format == "text":
+            return render.listing(views, clock.wall(), color=query.color)
+        return [Guest.of(view) for view in views]
+
+    async def _query_guest(self, query: c.QueryGuest, _by: str) -> Guest | list[Guest] | Text:
+        views = self._views(query)
+        if query.format == "text":
+            return render.status(views, clock.wall(), color=query.color)
+        guests = [Guest.of(view) for view in views]
+        return guests if query.name is None else guests[0]
+
+    async def _guest_why(self, query: c.GuestWhy, _by: str) -> Why | list[Why] | Text:
+        wall = clock.wall()
+        answers = [Why.of(view, wall) for view in self._views(query)]
+        if query.format == "text":
+            return render.reasons(answers)
+        return answers if query.name is None else answers[0]
+
+    def _views(self, selection: c.Selection) -> list[GuestView]:
+        return [
+            self._guests.view(name) for name in selected(self._guests.names(), selection, default_all=True)
+        ]
+
+    async def _guest_argv(self, query: c.GuestArgv, _by: str) -> CommandLine:
+        return CommandLine.of(self._guests.invocation(query.name))
+
+    async def _guest_qmp(self, command: c.GuestQmp, _by: str) -> Any:
+        return await self._guests.qmp(command.name, command.command, command.arguments)
+
+    async def _guest_log(self, query: c.GuestLog, _by: str) -> Log:
+        if query.stderr:
+            text = self._guests.stderr_tail(query.name, c.TAIL).encode(errors="replace")
+        else:
+            text = self._guests.console(query.name, query.serial).tail(c.TAIL)
+        return Log(text=last_lines(text, query.lines).decode(errors="replace"))
+
+    async def _check_config(self, _query: c.CheckConfig, _by: str) -> Check:
+        configuration = self._guests.configuration()
+        return Check(guests=len(configuration.guests), problems=_texts(configuration.problems))
+
+    async def _reload_config(self, _command: c.ReloadConfig, _by: str) -> Reloaded:
+        found = await self._guests.reload()
+        return Reloaded(
+            added=tuple(found.added),
+            changed=tuple(found.changed),
+            removed=tuple(found.removed),
+            problems=_texts(found.problems),
+        )
+
+    async def _query_events(self, query: c.QueryEvents, _by: str) -> Events:
+        recent = self._guests.bus.recent
+        chosen = [event_object(event) for event in recent if self._asked_for(event, query)]
+        return Events(events=chosen, last=recent[-1].seq if recent else 0)
+
+    def _asked_for(self, event: Event, query: c.QueryEvents) -> bool:
+        if event.seq <= query.since or (query.age is not None and event.at < clock.wall() - query.age):
+            return False
+        # Globs are matched with the event's own guest: it may have gone, and its name with it.
+        return query.names is None or (event.guest is not None and matches(event.guest, query.names))
+
+    async def _query_version(self, _query: c.QueryVersion, _by: str) -> dict[str, Any]:
+        return self._guests.version
+
+    async def _query_commands(self, _query: c.QueryCommands, _by: str) -> list[dict[str, str]]:
+        return [{"name": name} for name in ("qmp_capabilities", *c.COMMANDS)]
+
+    async def _query_schema(self, _query: c.QuerySchema, _by: str) -> dict[str, Any]:
+        return c.schema()
+
+
+def _texts(problems: Sequence[object]) -> tuple[str, ...]:
+    return tuple(str(problem) for problem in problems)

@@ -1,0 +1,104 @@
+"""The control socket: a QMP server on a Unix path, whose clients cannot harm each other or the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, Final
+
+from qsup.control.connection import Connection, Inbox, Limits, cancelled
+from qsup.control.handlers import Handlers
+from qsup.errors import QsupError
+
+if TYPE_CHECKING:
+    from qsup.control.facade import Guests
+
+log: Final = logging.getLogger(__name__)
+
+LONGEST_PATH: Final = 107
+"""What ``sun_path`` of unix(7) holds, without the byte that ends it."""
+
+
+class Server:
+    """Listens on ``path`` from ``start`` to ``close``; each connection is a task of its own and ends with it.
+
+    The caller holds the lock of the runtime directory, so a socket that lies at the path is a dead daemon's.
+    """
+
+    def __init__(self, path: str, guests: Guests, limits: Limits | None = None) -> None:
+        self._path = path
+        self._guests = guests
+        self._limits = limits or Limits()
+        self._handlers = Handlers(guests)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind and listen; raise QsupError if the path cannot be used."""
+        loop = asyncio.get_running_loop()
+        listener = bind(self._path)
+        self._server = await loop.create_unix_server(self._protocol, sock=listener, backlog=128)
+
+    async def close(self, deadline: float = 2.0) -> None:
+        """Stop listening, remove the path, end every connection within ``deadline`` seconds."""
+        if self._server is None:
+            return
+        self._server.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        await self._handlers.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                await cancelled(self._tasks)
+        # A connection that took longer has been cancelled a second time by now; this waits for its last step.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _protocol(self) -> asyncio.StreamReaderProtocol:
+        inbox = Inbox()
+        return asyncio.StreamReaderProtocol(inbox, lambda _, writer: self._connected(inbox, writer))
+
+    def _connected(self, inbox: Inbox, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(inbox, writer, self._handlers, self._guests.bus, self._limits)
+        if len(self._tasks) < self._limits.clients:
+            run = connection.run()
+        else:
+            run = connection.refuse(
+                QsupError(f"there are {self._limits.clients} clients already; try again later")
+            )
+        task = asyncio.create_task(run)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("internal error in a control connection, which was closed", exc_info=error)
+
+
+def bind(path: str) -> socket.socket:
+    """A Unix socket bound to the path, for its owner only from the first moment; a socket left there is removed."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise QsupError(
+            f"{path} is too long for a socket ({LONGEST_PATH} bytes at most); choose another --runtime-dir"
+        )
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_socket(path)
+        # Linux gives the path the mode that the socket has when it is bound: there is no moment of a wider one.
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise QsupError(f"cannot listen on {path}: {error.strerror}") from error
+    return listener
+
+
+def _remove_socket(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise QsupError(f"cannot listen on {path}: something lies there that is no socket")
+        os.unlink(path)
