@@ -51,6 +51,9 @@ class Launch(msgspec.Struct, frozen=True):
     adopted: bool = False
     shutdown_reason: str | None = None
     """The ``reason`` of the last SHUTDOWN event."""
+    resets: int = 0
+    """How often the guest has reset itself."""
+    resets_told: float | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,8 @@ GRACE: Final = 0.2
 """Seconds between a lost session and the first try to reconnect: a QEMU that ends loses its session first."""
 RETRY: Final = 5.0
 """Seconds between tries to reconnect."""
+RESETS_EVERY: Final = 1.0
+"""Seconds between two notices of resets."""
 SPEAKABLE: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.UNREACHABLE})
 """Phases in which a lost session is made anew."""
 PAUSE_REASONS: Final = {
@@ -81,7 +83,7 @@ def _is_end(word: Effect) -> bool:
 def _lasting(state: State) -> tuple[object, ...]:
     """What the next daemon must know."""
     return (
-        state.phase, state.wanted, state.commanded, state.launch, state.ending, state.descent is None,
+        state.phase, state.wanted, state.commanded, state.pid, state.ending, state.descent is None,
         state.start_after, state.failures, state.streak, state.next_try, state.last_end, state.restarts,
     )  # fmt: skip
 
@@ -128,7 +130,8 @@ def _dispatch(turn: Turn, happened: Input) -> None:
 
 
 def _due(turn: Turn) -> None:
-    if turn.state.phase in (Phase.STOPPED, Phase.BACKOFF, Phase.GAVE_UP):
+    overruled = turn.state.commanded and turn.state.wanted is Wanted.STOPPED
+    if turn.state.phase in (Phase.STOPPED, Phase.BACKOFF, Phase.GAVE_UP) and not overruled:
         turn.set(wanted=Wanted.RUNNING)
         turn.spawn("its turn at start-up has come")
 
@@ -259,8 +262,12 @@ _RESETS: Final = {
 
 
 def _reset(turn: Turn, cause: Cause) -> None:
-    """QEMU has reset the machine and goes on."""
-    turn.notice(f"{cause}: {_RESETS[cause]}")
+    """QEMU has reset the machine and goes on; a machine in a boot loop is told of once a second."""
+    launch = turn.launch
+    told = launch.resets_told is not None and turn.env.now - launch.resets_told < RESETS_EVERY
+    turn.set_launch(resets=launch.resets + 1, resets_told=launch.resets_told if told else turn.env.now)
+    if not told:
+        turn.notice(f"{cause}: {_RESETS[cause]} (reset {launch.resets + 1} of this run)")
 
 
 def _panicked(turn: Turn, event: Happened) -> None:

@@ -7,12 +7,17 @@ launch in its command line. The check comes *after* a pidfd is open, so it holds
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import psutil
 
 from qsup import clock
+from qsup.argv.invocation import LOCK_FD
+
+_QMP_CHARDEV: Final = re.compile(r"socket,id=qsup-([0-9a-f]{16}),")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -44,7 +49,7 @@ def open_verified(identity: Identity) -> int | None:
     try:
         if _start_time(identity.pid) == identity.start_time:
             words = _command_line(identity.pid)
-            if not words or _carries(words, identity.token):
+            if not words or _token(words) == identity.token:
                 return pidfd
     except OSError:
         pass
@@ -52,17 +57,29 @@ def open_verified(identity: Identity) -> int | None:
     return None
 
 
-def find(token: str) -> int | None:
-    """The pid of the process whose command line carries the token, if there is one; reads all of /proc."""
+def find_holder(lock: Path) -> tuple[int, str] | None:
+    """Pid and token of the QEMU that holds a guest's lock file as fd 3, found without any record; reads all of /proc."""
     for process in psutil.process_iter(["cmdline"]):
-        if _carries(process.info["cmdline"] or [], token):
-            return int(process.pid)
+        token = _token(process.info["cmdline"] or [])
+        if token is not None and _is_open(process.pid, lock):
+            return int(process.pid), token
     return None
 
 
-def _carries(words: list[str], token: str) -> bool:
-    """The token stands in the id of the QMP character device."""
-    return any(word.startswith(f"socket,id=qsup-{token},") for word in words)
+def _token(words: list[str]) -> str | None:
+    """The token of a launch stands in the id of the QMP character device."""
+    for word in words:
+        match = _QMP_CHARDEV.match(word)
+        if match:
+            return match[1]
+    return None
+
+
+def _is_open(pid: int, lock: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/fd/{LOCK_FD}").samefile(lock)
+    except OSError:
+        return False
 
 
 def _start_time(pid: int) -> int:

@@ -1,0 +1,197 @@
+"""``qsupd``: the composition root. It reads the arguments, wires the parts together and listens to signals."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qsup import __version__, paths
+from qsup.bus import Bus
+from qsup.control.server import ControlServer
+from qsup.errors import QsupError, UsageError
+from qsup.events import Event, Kind
+from qsup.guest.phase import ALIVE
+from qsup.notify import Notifier, watchdog_interval
+from qsup.supervisor import Supervisor
+from qsup.watch import changes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qsup.paths import Paths
+
+log = logging.getLogger("qsupd")
+
+LEAVE: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def main() -> int:
+    """Run the daemon until a signal ends it; return the exit status."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
+    try:
+        options = _arguments(sys.argv[1:])
+        with contextlib.ExitStack() as stack:
+            _claim(options, stack)
+            asyncio.run(Daemon(options).run())
+    except QsupError as error:
+        log.error("%s", error)  # noqa: TRY400 - an operator's mistake needs no traceback
+        return error.exit_code
+    return 0
+
+
+def _arguments(words: Sequence[str]) -> Paths:
+    parser = argparse.ArgumentParser(
+        prog="qsupd", description="Supervise QEMU guests. Guests go on running when this daemon leaves."
+    )
+    parser.add_argument("--config", type=Path, metavar="DIR", help="where qsup.toml, guests/ and profiles/ are")
+    parser.add_argument("--runtime-dir", type=Path, metavar="DIR", help="where sockets and launch records go")
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what must survive a reboot")
+    parser.add_argument("--version", action="version", version=f"qsupd {__version__}")
+    given = parser.parse_args(words)
+    if given.config and given.runtime_dir and given.state_dir:
+        chosen = (given.config, given.runtime_dir, given.state_dir)
+    else:
+        default = paths.default_paths()
+        chosen = (
+            given.config or default.config,
+            given.runtime_dir or default.runtime,
+            given.state_dir or default.state,
+        )
+    return paths.Paths(*(path.absolute() for path in chosen))
+
+
+def _claim(where: Paths, stack: contextlib.ExitStack) -> None:
+    """Make the directories and lock them: two daemons on one of them would fight over the same guests."""
+    os.umask(0o077)
+    for directory in (where.runtime, where.state):
+        lock_file = directory / "qsupd.lock"
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise QsupError(f"cannot use {directory}: {error.strerror}") from error
+        stack.callback(os.close, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another qsupd works in {directory}; it holds {lock_file}") from None
+
+
+class Daemon:
+    """All the parts of one running daemon."""
+
+    def __init__(self, where: Paths) -> None:
+        self._paths = where
+        self._bus = Bus()
+        self._notifier = Notifier.from_environment()
+        self._supervisor = Supervisor(where, self._bus)
+        self._server = ControlServer(where.control_socket, self._supervisor)
+        self._leave = asyncio.Event()
+        self._reload = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        self._listen_to_signals()
+        async with asyncio.TaskGroup() as tasks:
+            services = [tasks.create_task(self._tell())]
+            await asyncio.sleep(0)  # The teller subscribes before anything is told.
+            self._report_problems()
+            services.append(tasks.create_task(self._supervisor.run()))
+            await self._supervisor.adopted.wait()
+            await self._server.start()
+            services.append(tasks.create_task(self._reload_on_signal()))
+            services.append(tasks.create_task(self._reload_on_change()))
+            services.append(tasks.create_task(self._feed_watchdog()))
+            self._ready()
+            await self._leave.wait()
+            self._notifier.stopping("leaving; guests go on running")
+            await self._server.close()
+            self._say_goodbye()
+            for service in services:
+                service.cancel()
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in LEAVE:
+            loop.add_signal_handler(number, self._leave.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    def _ready(self) -> None:
+        alive = sum(self._supervisor.view(name).phase in ALIVE for name in self._supervisor.names())
+        status = f"{len(self._supervisor.names())} guests, {alive} running"
+        self._notifier.ready(status)
+        log.info("qsupd %s is ready: %s; control socket %s", __version__, status, self._paths.control_socket)
+
+    def _say_goodbye(self) -> None:
+        views = [self._supervisor.view(name) for name in self._supervisor.names()]
+        alive = [f"{view.name} (pid {view.pid})" for view in views if view.phase in ALIVE and view.pid]
+        if alive:
+            log.info("leaving; these guests go on running: %s", ", ".join(alive))
+            log.info("the next qsupd adopts them; `qsup stop --all` before it would have stopped them")
+        else:
+            log.info("leaving; no guest runs")
+
+    def _report_problems(self) -> None:
+        for problem in self._supervisor.configuration().problems:
+            log.warning("%s", problem)
+
+    async def _tell(self) -> None:
+        """Write what is announced to the log."""
+        with self._bus.subscribe() as events:
+            async for event in events:
+                log.log(*_line(event))
+
+    async def _reload_on_signal(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading()
+            await self._supervisor.reload()
+            self._ready()
+
+    async def _reload_on_change(self) -> None:
+        if self._supervisor.configuration().daemon.watch and self._paths.config.is_dir():
+            async for _ in changes(self._paths.config):
+                await self._supervisor.reload()
+
+    async def _feed_watchdog(self) -> None:
+        """Show systemd that the event loop turns."""
+        interval = watchdog_interval()
+        while interval is not None:
+            self._notifier.watchdog()
+            await asyncio.sleep(interval)
+
+
+def _line(event: Event) -> tuple[int, str]:
+    """An event as a line of the log."""
+    data = event.data
+    match event.kind:
+        case Kind.PHASE:
+            return logging.INFO, f"{data['name']}: {data['phase']}: {data['reason']}"
+        case Kind.ENDED:
+            status = f" ({data['status']})" if data["status"] else ""
+            return logging.INFO, f"{data['name']}: ended{status}: {data['cause']}: {data['detail']}; {data['decision']}"
+        case Kind.STATUS:
+            return logging.INFO, f"{data['name']}: its QEMU had ended with {data['status']}: {data['cause']}"
+        case Kind.NOTICE:
+            return logging.INFO, f"{data['name']}: {data['message']}"
+        case Kind.SPEC:
+            return logging.INFO, f"{data['name']}: definition {data['change']} {'; '.join(data['paths'])}".rstrip()
+        case Kind.RELOADED if data["problems"]:
+            return logging.WARNING, "configuration read again, with problems:\n  " + "\n  ".join(data["problems"])
+        case Kind.RELOADED:
+            return logging.INFO, "configuration read again"
+        case Kind.DAEMON:
+            return logging.INFO, str(data["message"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""From a guest's state to what the outside sees of it. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qsup.guest.phase import ALIVE
+from qsup.guest.policy import within_window
+from qsup.guest.view import EndView, GuestView
+from qsup.spec.diff import diff
+from qsup.spec.model import DisplayType
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qsup.guest.state import End, State
+    from qsup.spec.model import GuestSpec
+
+
+def describe(
+    state: State,
+    spec: GuestSpec,
+    *,
+    launched: GuestSpec | None,
+    run_dir: Path | None,
+    now: float,
+    wall: float,
+    file: str | None,
+    orphaned: bool,
+    problems: tuple[str, ...],
+    waiting_for: tuple[str, ...],
+) -> GuestView:
+    """The view of a guest. ``now`` and ``wall`` are the same moment on the two clocks."""
+    launch = state.launch if state.phase in ALIVE else None
+    running_since = launch.running_since if launch else None
+    shown = launched or spec
+    return GuestView(
+        name=spec.name,
+        phase=state.phase,
+        ready=state.ready,
+        pid=state.pid,
+        wanted=state.wanted,
+        cause=state.last_end.cause if state.last_end else None,
+        restarts=state.restarts,
+        since=state.since_wall,
+        reason=state.reason,
+        next_try=None if state.next_try is None else wall + (state.next_try - now),
+        run_state=state.run_state,
+        waiting_for=waiting_for,
+        failures=len(within_window(state.failures, spec.restart, now)),
+        limit=spec.restart.limit,
+        last_end=_end(state.last_end) if state.last_end else None,
+        started_at=None if running_since is None else wall - (now - running_since),
+        adopted=launch.adopted if launch else False,
+        file=file,
+        orphaned=orphaned,
+        changes=tuple(str(change) for change in diff(launched, spec) if not change.live) if launched else (),
+        problems=problems,
+        description=spec.description,
+        accel=launch.accel if launch else None,
+        memory=int(shown.memory.size),
+        cpus=shown.cpu.count,
+        run_dir=str(run_dir) if run_dir else None,
+        serials=tuple(shown.serial),
+        display=f"vnc on unix:{run_dir}/vnc.sock" if run_dir and shown.display.type is DisplayType.VNC else None,
+        trouble=state.trouble,
+        stopped_by=state.last_end.stopped_by if state.last_end else None,
+    )
+
+
+def _end(end: End) -> EndView:
+    return EndView(
+        cause=end.cause,
+        detail=end.detail,
+        status=str(end.status) if end.status else None,
+        at=end.wall,
+        ran=end.ran,
+        decision=end.decision,
+    )

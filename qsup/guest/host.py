@@ -1,0 +1,45 @@
+"""What all guests of one daemon share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qsup.bus import Bus
+    from qsup.paths import Paths
+    from qsup.proc.bounded import Keeper
+    from qsup.spec.model import GuestSpec
+
+
+@dataclass
+class Host:
+    """The surroundings of a guest: where its files are, whom to tell, which QEMU to use by default."""
+
+    paths: Paths
+    bus: Bus
+    keeper: Keeper
+    qemu_binary: str
+    boot_id: str
+
+    def binary(self, spec: GuestSpec) -> str:
+        """The QEMU for a guest."""
+        return str(spec.qemu.binary or self.qemu_binary)
+
+    def lock_file(self, name: str) -> Path:
+        """The file that a guest's QEMU keeps locked."""
+        return self.paths.guest_state(name) / "lock"
+
+    def state_file(self, name: str) -> Path:
+        """The record of a guest's life."""
+        return self.paths.guest_state(name) / "state.json"
+
+    def launch_file(self, name: str) -> Path:
+        """The record of a guest's process."""
+        return self.paths.guest_runtime(name) / "launch.json"
+
+    def run_dir(self, name: str, token: str) -> Path:
+        """The directory of one launch: its sockets, QEMU's stderr."""
+        return self.paths.guest_runtime(name) / token

@@ -1,0 +1,202 @@
+"""From a spec to a process that listens: everything that happens once per launch and touches the host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qsup.argv.build import build
+from qsup.argv.invocation import LOCK_FD, QEMU_LOG, LaunchContext
+from qsup.errors import LaunchError, RecordError
+from qsup.guest import record
+from qsup.preflight import preflight
+from qsup.probe import probe
+from qsup.proc import lock
+from qsup.proc.bounded import tail
+from qsup.proc.identity import find_holder, identify
+from qsup.proc.process import Process
+from qsup.qmp import endpoint
+from qsup.spec import codec
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from qsup.argv.invocation import Invocation
+    from qsup.guest.host import Host
+    from qsup.spec.model import GuestSpec
+
+STDERR: Final = "stderr.log"
+"""QEMU's stdout and stderr, in the run directory."""
+QMP_SOCKET: Final = "qmp.sock"
+STDERR_TAIL: Final = 4096
+"""Bytes of stderr that go with an end."""
+LOG_SIGHT: Final = 256 << 10
+"""Bytes of QEMU's log that are searched at a reset; a triple fault is written just before it."""
+LOCK_PATIENCE: Final = 2.0
+"""Seconds for a process that was just being forked as its daemon died to show itself."""
+
+
+@dataclass
+class Running:
+    """What the supervisor holds of one QEMU process."""
+
+    process: Process
+    record: record.LaunchRecord
+    spec: GuestSpec
+    """The spec that it was launched from; the guest's file may have changed since."""
+    run_dir: Path
+    log_read: int = 0
+    """How much of QEMU's log has been looked at."""
+
+    def saw_triple_fault(self) -> bool:
+        """Whether QEMU's log, written under TCG only, tells of a triple fault since it was last asked."""
+        try:
+            with (self.run_dir / QEMU_LOG).open("rb") as file:
+                file.seek(self.log_read)
+                news = file.read(LOG_SIGHT)
+                self.log_read = file.seek(0, os.SEEK_END)
+        except OSError:
+            return False
+        return b"Triple fault" in news
+
+    @property
+    def token(self) -> str:
+        """The launch's identity."""
+        return self.record.token
+
+    def stderr(self, limit: int = STDERR_TAIL) -> str:
+        """The end of what QEMU wrote."""
+        return tail(self.run_dir / STDERR, limit).decode(errors="replace")
+
+
+def invocation(spec: GuestSpec, host: Host, token: str) -> Invocation:
+    """What would be executed. Raises LaunchError or SpecError saying why nothing can be."""
+    facts = probe(host.binary(spec))
+    return build(spec, facts, LaunchContext(token=token, run_dir=str(host.run_dir(spec.name, token))))
+
+
+async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
+    """Start QEMU, stopped before its first instruction; return it and a socket connected to its QMP.
+
+    Raises LaunchError; whatever was made until then is removed again.
+    """
+    obstacles = await asyncio.to_thread(preflight, spec, probe(host.binary(spec)))
+    if obstacles:
+        raise LaunchError("; ".join(obstacles))
+    token = secrets.token_hex(8)
+    made = invocation(spec, host, token)
+    run_dir = host.run_dir(spec.name, token)
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as ours:
+        try:
+            run_dir.mkdir(mode=0o700, parents=True)
+            undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
+            host.paths.guest_state(spec.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            fds = _open_fds(made, run_dir, host.lock_file(spec.name), ours)
+            qmp = await endpoint.connect(run_dir, QMP_SOCKET)
+            undo.callback(qmp.close)
+            written = record.LaunchRecord(
+                boot_id=host.boot_id, token=token, accel=made.accel, spec=msgspec.Raw(codec.encode(spec))
+            )
+            record.write(host.launch_file(spec.name), written)
+            process = Process.spawn(made.argv, fds, token)
+            undo.pop_all()
+            written = msgspec.structs.replace(written, identity=process.identity)
+            record.write(host.launch_file(spec.name), written)
+        except OSError as error:
+            raise LaunchError(f"cannot prepare the launch: {error}") from error
+    host.keeper.watch(run_dir / STDERR)
+    return Running(process, written, spec, run_dir), qmp
+
+
+def _open_fds(made: Invocation, run_dir: Path, lock_file: Path, ours: contextlib.ExitStack) -> dict[int, int]:
+    """Everything that QEMU inherits, by its number there; our own copies are closed with ``ours``."""
+
+    def own(fd: int) -> int:
+        ours.callback(os.close, fd)
+        return fd
+
+    fds = {LOCK_FD: own(lock.acquire(lock_file))}
+    fds[0] = own(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    fds[1] = fds[2] = own(os.open(run_dir / STDERR, flags, 0o600))
+    for listener in made.listeners:
+        fds[listener.fd] = ours.enter_context(endpoint.listen(run_dir, listener.file)).fileno()
+    return fds
+
+
+def forget_older(host: Host, name: str, token: str) -> None:
+    """Remove the run directories of earlier launches but the last, whose stderr may still be wanted."""
+    with contextlib.suppress(OSError):
+        older = [entry for entry in host.paths.guest_runtime(name).iterdir() if entry.is_dir() and entry.name != token]
+        for entry in sorted(older, key=lambda path: path.stat().st_mtime)[:-1]:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def discard(host: Host, name: str) -> None:
+    """Remove all runtime files of a guest that is gone from the configuration and stopped."""
+    shutil.rmtree(host.paths.guest_runtime(name), ignore_errors=True)
+
+
+async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, record.LaunchRecord | None, str | None]:
+    """The guest's living process, if there is one; the record of its last launch; what was wrong with the record."""
+    trouble = None
+    try:
+        written = record.read_launch(host.launch_file(spec.name))
+    except RecordError as error:
+        written, trouble = None, str(error)
+    if written is not None and written.identity is not None:
+        process = Process.adopt(written.identity)
+    else:
+        process, written = await _search(spec, host, written)
+    if process is None or written is None:
+        return None, written, trouble
+    run_dir = host.run_dir(spec.name, written.token)
+    host.keeper.watch(run_dir / STDERR)
+    return Running(process, written, _launched_spec(written, spec), run_dir), written, trouble
+
+
+async def _search(
+    spec: GuestSpec, host: Host, written: record.LaunchRecord | None
+) -> tuple[Process | None, record.LaunchRecord | None]:
+    """Look for a QEMU that no record tells of: the last daemon died while it launched it, or the record is torn."""
+    lock_file = host.lock_file(spec.name)
+    if not lock_file.exists():
+        return None, written
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOCK_PATIENCE):
+            while lock.is_held(lock_file):
+                holder = find_holder(lock_file)
+                if holder is not None:
+                    return _found(spec, host, *holder)
+                # Between fork and exec a process cannot be recognised; that lasts for a few milliseconds.
+                await asyncio.sleep(0.01)
+    return None, written
+
+
+def _found(spec: GuestSpec, host: Host, pid: int, token: str) -> tuple[Process | None, record.LaunchRecord | None]:
+    try:
+        identity = identify(pid, token)
+    except ProcessLookupError:
+        return None, None
+    written = record.LaunchRecord(
+        boot_id=host.boot_id, token=token, accel="unknown", spec=msgspec.Raw(codec.encode(spec)), identity=identity
+    )
+    record.write(host.launch_file(spec.name), written)
+    return Process.adopt(identity), written
+
+
+def _launched_spec(written: record.LaunchRecord, current: GuestSpec) -> GuestSpec:
+    try:
+        return codec.decode(bytes(written.spec))
+    except RecordError:
+        return current
+
+

@@ -1,0 +1,147 @@
+"""The line to one QEMU process: its QMP session, turned into inputs.
+
+Commands go out one after the other; each is answered with QmpDone. Events that nobody decides on never reach the
+inbox, and a QEMU that sends more of the others than any machine needs loses its line for a while: its guest may
+have taken it over, and a flood would cost all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from qsup import clock
+from qsup.errors import QmpError
+from qsup.guest.inputs import Happened, Input, Lost, QmpDone
+from qsup.guest.launch import QMP_SOCKET
+from qsup.qmp import endpoint
+from qsup.qmp.session import QmpEvent, QmpSession
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from qsup.guest.launch import Running
+
+DECISIVE: Final = frozenset(
+    {"RESUME", "STOP", "SHUTDOWN", "RESET", "GUEST_PANICKED", "GUEST_CRASHLOADED"}
+)
+"""The events that a step looks at."""
+BURST: Final = 400.0
+"""Decisive events that may come at once."""
+RATE: Final = 40.0
+"""Decisive events a second, in the long run; a machine in a boot loop makes about 20."""
+
+
+class Budget:
+    """How many decisive events a guest may still send; it outlives the session, so a new one is no new licence."""
+
+    def __init__(self) -> None:
+        self._left = BURST
+        self._counted = clock.now()
+
+    def spend(self) -> bool:
+        """Take one event out of the budget; False if it is empty."""
+        now = clock.now()
+        self._left = min(BURST, self._left + (now - self._counted) * RATE)
+        self._counted = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Line:
+    """One session and what goes through it."""
+
+    def __init__(self, running: Running, budget: Budget, post: Callable[[Input], None]) -> None:
+        self._running = running
+        self._budget = budget
+        self._post = post
+        self._session: QmpSession | None = None
+        self._ended = asyncio.Event()
+        self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+
+    @staticmethod
+    async def dial(running: Running) -> socket.socket:
+        """A socket connected to the process's QMP server. Raises QmpError."""
+        return await endpoint.connect(running.run_dir, QMP_SOCKET)
+
+    async def open(self, qmp: socket.socket, deadline: float) -> None:
+        """Shake hands. Raises QmpError."""
+        self._session = await QmpSession.connect(
+            qmp, name=self._running.spec.name, on_event=self._event, on_lost=self._lost, deadline=deadline
+        )
+
+    @property
+    def session(self) -> QmpSession:
+        """The session, for commands whose answers matter."""
+        if self._session is None:
+            raise QmpError("the session is not open")
+        return self._session
+
+    def say(self, command: str, arguments: dict[str, Any]) -> None:
+        """Queue a command."""
+        self._queue.put_nowait((command, arguments))
+
+    async def serve(self) -> None:
+        """Send what is queued, in order, until the session has ended; then hang up."""
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            while not self._ended.is_set():
+                queued = asyncio.ensure_future(self._queue.get())
+                await asyncio.wait({queued, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not queued.done():
+                    queued.cancel()
+                    return
+                await self._execute(*queued.result())
+        finally:
+            ended.cancel()
+            await self.session.close()
+
+    async def _execute(self, command: str, arguments: dict[str, Any]) -> None:
+        error = None
+        try:
+            await self.session.execute(command, arguments)
+        except QmpError as refusal:
+            error = str(refusal)
+        if not self._ended.is_set():
+            self._post(QmpDone(command, error))
+
+    async def run_state(self) -> str:
+        """QMP's word for the state of the vCPUs. Raises QmpError."""
+        answer = await self.session.execute("query-status")
+        status = answer.get("status") if isinstance(answer, dict) else None
+        if not isinstance(status, str):
+            raise QmpError("QEMU answered query-status with something else")
+        return status[:40]
+
+    async def ended(self, patience: float) -> None:
+        """Wait until the last event has arrived, but not longer than ``patience`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._ended.wait()
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._ended.set()
+        if self._session is not None:
+            await self._session.close()
+
+    def _event(self, event: QmpEvent) -> None:
+        if event.name not in DECISIVE or self._ended.is_set():
+            return
+        if not self._budget.spend():
+            self._hang_up("QEMU floods the supervisor with events")
+            return
+        reset = event.name == "RESET" or event.data.get("reason") == "guest-reset"
+        self._post(Happened(event.name, event.data, reset and self._running.saw_triple_fault()))
+
+    def _lost(self, reason: str) -> None:
+        self._hang_up(reason)
+
+    def _hang_up(self, reason: str) -> None:
+        if not self._ended.is_set():
+            self._ended.set()
+            self._post(Lost(reason))

@@ -1,0 +1,302 @@
+"""All guests of this host: who exists, who starts and stops when, what a changed configuration means to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from qsup import __version__, clock
+from qsup.errors import GuestNotFound, QsupError, RecordError
+from qsup.events import Kind
+from qsup.guest import launch
+from qsup.guest.actor import Actor
+from qsup.guest.describe import describe
+from qsup.guest.host import Host
+from qsup.guest.inputs import Due
+from qsup.guest.outcome import outcome
+from qsup.guest.phase import ALIVE, Phase, Verb
+from qsup.guest.record import read_launch
+from qsup.order import in_order
+from qsup.proc import lock
+from qsup.proc.bounded import Keeper, tail
+from qsup.spec import codec
+from qsup.spec.diff import diff
+from qsup.spec.load import load
+from qsup.spec.model import GuestSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qsup.argv.invocation import Invocation
+    from qsup.bus import Bus
+    from qsup.guest.view import GuestView
+    from qsup.paths import Paths
+    from qsup.proc.console import Console
+    from qsup.spec.load import Configuration
+
+log = logging.getLogger(__name__)
+
+AT_REST: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.STOPPED, Phase.GAVE_UP, Phase.UNREACHABLE})
+"""Phases in which those who wait for a guest need not wait any longer."""
+NO_TOKEN: Final = "0" * 16
+"""Stands in a shown command line where a launch will have its token."""
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """What reading the configuration again has changed."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+class Supervisor:
+    """The guests, by name. ``run`` is its task; all else may be called while it runs."""
+
+    def __init__(self, paths: Paths, bus: Bus) -> None:
+        self.paths = paths
+        self.bus = bus
+        self.version: dict[str, Any] = {"version": __version__}
+        self.adopted = asyncio.Event()
+        """Set once every guest that still ran is under supervision again."""
+        self._configuration = load(paths.config)
+        self._host = Host(paths, bus, Keeper(), str(self._configuration.daemon.qemu_binary), clock.boot_id())
+        self._actors: dict[str, Actor] = {}
+        self._lives: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, set[str]] = {}
+        self._reloading = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup
+
+    async def run(self) -> None:
+        """Supervise until cancelled; QEMUs go on running then."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._host.keeper.run())
+            self._tasks.create_task(self._bury_orphans())
+            for spec in (*self._configuration.guests.values(), *self._undeclared()):
+                self._bring_to_life(spec)
+            for actor in tuple(self._actors.values()):
+                await actor.restored.wait()
+            self.adopted.set()
+            await self._start_all()
+            await asyncio.Event().wait()
+
+    def _bring_to_life(self, spec: GuestSpec) -> Actor:
+        actor = Actor(spec, self._host)
+        self._actors[spec.name] = actor
+        self._lives[spec.name] = self._tasks.create_task(actor.run())
+        return actor
+
+    def _undeclared(self) -> list[GuestSpec]:
+        """The guests that no usable file declares, but whose QEMU still runs."""
+        specs = []
+        with contextlib.suppress(FileNotFoundError):
+            for entry in sorted((self.paths.state / "guests").iterdir()):
+                name = entry.name
+                if name not in self._configuration.guests and self._still_runs(name):
+                    specs.append(self._last_spec(name))
+        return specs
+
+    def _still_runs(self, name: str) -> bool:
+        lock_file = self._host.lock_file(name)
+        return lock_file.exists() and lock.is_held(lock_file)
+
+    def _last_spec(self, name: str) -> GuestSpec:
+        """The spec that the running QEMU was launched from; next to nothing if its record is lost."""
+        try:
+            record = read_launch(self._host.launch_file(name))
+            if record is not None:
+                return codec.decode(bytes(record.spec))
+        except RecordError as error:
+            self.bus.publish(Kind.NOTICE, name=name, message=str(error))
+        return GuestSpec(name=name)
+
+    async def _start_all(self) -> None:
+        """Start what should run, in the order of ``after``, only so many at once."""
+        due = {name: actor.spec.after for name, actor in self._actors.items() if actor.wants_start}
+        places = asyncio.Semaphore(self._configuration.daemon.parallel_starts)
+
+        async def start(name: str) -> None:
+            actor = self._actors[name]
+            async with places:
+                actor.post(Due())
+                await actor.until(lambda: actor.state.phase is not Phase.STOPPED)
+                await actor.until(lambda: actor.state.phase is not Phase.STARTING)
+            await actor.until(lambda: actor.state.phase in AT_REST)
+
+        await in_order(due, start, self._waiting)
+
+    async def _bury_orphans(self) -> None:
+        """A guest whose file has gone is forgotten once its QEMU has ended."""
+        with self.bus.subscribe() as events:
+            async for event in events:
+                if event.kind is Kind.PHASE and event.guest is not None:
+                    self._forget_if_gone(event.guest)
+
+    def _forget_if_gone(self, name: str) -> None:
+        actor = self._actors.get(name)
+        if actor is not None and self._is_orphan(name) and actor.state.phase not in ALIVE:
+            self._lives.pop(name).cancel()
+            del self._actors[name]
+            launch.discard(self._host, name)
+            self.bus.publish(Kind.SPEC, name=name, change="forgotten", paths=[])
+
+    def _is_orphan(self, name: str) -> bool:
+        return name not in self._configuration.guests and name not in self._configuration.broken
+
+    # Facts
+
+    def names(self) -> list[str]:
+        """All guests, sorted."""
+        return sorted(self._actors)
+
+    def _actor(self, name: str) -> Actor:
+        try:
+            return self._actors[name]
+        except KeyError:
+            raise GuestNotFound(self._unknown(name)) from None
+
+    def _unknown(self, name: str) -> str:
+        problems = self._configuration.problems_of(name)
+        if problems:
+            return f"the file of guest {name} cannot be used: {problems[0]}"
+        return f"there is no guest {name}; `qsup list` shows those that there are"
+
+    def view(self, name: str) -> GuestView:
+        """The facts of one guest. Raises GuestNotFound."""
+        actor = self._actor(name)
+        running = actor.running
+        return describe(
+            actor.state,
+            actor.spec,
+            launched=running.spec if running else None,
+            run_dir=running.run_dir if running else None,
+            now=clock.now(),
+            wall=clock.wall(),
+            file=self._configuration.files.get(name),
+            orphaned=self._is_orphan(name),
+            problems=tuple(str(problem) for problem in self._configuration.problems_of(name)),
+            waiting_for=tuple(sorted(self._waiting.get(name, ()))),
+        )
+
+    def configuration(self) -> Configuration:
+        """What the files said when they were last read."""
+        return self._configuration
+
+    def invocation(self, name: str) -> Invocation:
+        """What would be executed at the guest's next start. Raises QsupError saying why nothing can be."""
+        return launch.invocation(self._actor(name).spec, self._host, NO_TOKEN)
+
+    def console(self, name: str, serial: str | None) -> Console:
+        """The supervisor's end of a serial port; the first one without an id. Raises QsupError."""
+        actor = self._actor(name)
+        ports = tuple((actor.running.spec if actor.running else actor.spec).serial)
+        if not ports:
+            raise QsupError(f"{name} has no serial port; declare one: [serial.console]")
+        chosen = ports[0] if serial is None else serial
+        if chosen not in ports:
+            raise QsupError(f"{name} has no serial port {chosen}; it has {', '.join(ports)}")
+        return actor.console(chosen)
+
+    def stderr_tail(self, name: str, limit: int) -> str:
+        """What QEMU wrote on stderr, now or in the last run."""
+        actor = self._actor(name)
+        if actor.running is not None:
+            return actor.running.stderr(limit)
+        runs = self._runs(name)
+        return tail(runs[-1], limit).decode(errors="replace") if runs else ""
+
+    def _runs(self, name: str) -> list[Path]:
+        files = self.paths.guest_runtime(name).glob(f"*/{launch.STDERR}")
+        return sorted(files, key=lambda path: path.stat().st_mtime)
+
+    # Deeds
+
+    async def command(self, name: str, verb: Verb, *, by: str) -> str:
+        """Ask a guest for a verb; return what was accepted, as a sentence. Raises Refused, GuestNotFound."""
+        return await self._actor(name).command(verb, by)
+
+    async def finished(self, name: str, verb: Verb) -> str:
+        """Wait until the deed of an accepted verb is done; say how. Raises QsupError if it failed."""
+        actor = self._actor(name)
+        began = clock.now()
+        await actor.until(lambda: outcome(verb, actor.state) is not None)
+        result = outcome(verb, actor.state)
+        assert result is not None, "until() returned before its condition held"  # noqa: S101 - a bug
+        if not result.ok:
+            raise QsupError(f"{name}: {result.text}")
+        took = clock.now() - began
+        return f"{result.text} after {took:.1f} s" if took >= 0.1 else result.text
+
+    async def start_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
+        """Start guests in the order of ``after``, a few at a time; what became of each."""
+        places = asyncio.Semaphore(self._configuration.daemon.parallel_starts)
+        return await self._many(names, Verb.START, by, {name: self._actor(name).spec.after for name in names}, places)
+
+    async def stop_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
+        """Stop guests, each before those that it comes after; what became of each."""
+        later: dict[str, tuple[str, ...]] = {
+            name: tuple(other for other in names if name in self._actor(other).spec.after) for name in names
+        }
+        return await self._many(names, Verb.STOP, by, later, asyncio.Semaphore(len(names) or 1))
+
+    async def _many(
+        self, names: list[str], verb: Verb, by: str, order: dict[str, tuple[str, ...]], places: asyncio.Semaphore
+    ) -> dict[str, str | QsupError]:
+        results: dict[str, str | QsupError] = {}
+
+        async def one(name: str) -> None:
+            async with places:
+                try:
+                    await self.command(name, verb, by=by)
+                    results[name] = await self.finished(name, verb)
+                except QsupError as error:
+                    results[name] = error
+
+        await in_order(order, one, self._waiting)
+        return {name: results[name] for name in names}
+
+    async def qmp(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
+        """Execute a QMP command on a guest's QEMU. Raises QmpError."""
+        return await self._actor(name).qmp(command, arguments)
+
+    async def reload(self) -> Reload:
+        """Read the configuration again; no running guest is disturbed."""
+        async with self._reloading:
+            new = await asyncio.to_thread(load, self.paths.config)
+            old, self._configuration = self._configuration, new
+            self._host.qemu_binary = str(new.daemon.qemu_binary)
+            added = tuple(name for name in new.guests if name not in self._actors)
+            changed = tuple(name for name, spec in new.guests.items() if self._redefine(name, spec))
+            removed = tuple(name for name in old.guests if name not in new.guests and name not in new.broken)
+            for name in added:
+                await self._welcome(new.guests[name])
+            for name in removed:
+                self.bus.publish(Kind.SPEC, name=name, change="removed", paths=[])
+                self._forget_if_gone(name)
+            result = Reload(added, changed, removed, tuple(str(problem) for problem in new.problems))
+            self.bus.publish(Kind.RELOADED, **msgspec.to_builtins(result))
+            return result
+
+    def _redefine(self, name: str, spec: GuestSpec) -> bool:
+        """Take a new definition for an existing guest; say whether it differs."""
+        actor = self._actors.get(name)
+        if actor is None:
+            return False
+        changes = diff(actor.spec, spec)
+        if changes:
+            actor.spec = spec
+            self.bus.publish(Kind.SPEC, name=name, change="changed", paths=[str(change) for change in changes])
+        return bool(changes)
+
+    async def _welcome(self, spec: GuestSpec) -> None:
+        """A new guest appears. It is started only if an operator had wanted it to run before."""
+        self.bus.publish(Kind.SPEC, name=spec.name, change="added", paths=[])
+        actor = self._bring_to_life(spec)
+        await actor.restored.wait()
+        if actor.wants_start and actor.state.commanded:
+            actor.post(Due())
