@@ -40,14 +40,14 @@ class Acts:
 
     async def one(self, name: str, act: Act, by: str) -> Outcome:
         """Do the verb for one guest; raise QsupError if it is refused, fails or takes too long."""
-        accepted = await self._guests.command(name, act.VERB, by=by, force=act.force)
+        accepted = await self._guests.command(name, act.VERB, by=by)
         return Outcome(
             name=name, done=True, message=await self._finished(name, act) if act.wait else accepted
         )
 
     async def many(self, names: list[str], act: Act, by: str) -> list[Outcome]:
         """Do the verb for each; a failure becomes that guest's outcome."""
-        if act.VERB in (Verb.START, Verb.STOP) and len(names) > 1 and not act.force:
+        if act.VERB in (Verb.START, Verb.STOP) and len(names) > 1:
             return await self._in_order(names, act, by)
         # All are accepted before any is waited for, so that the slowest guest alone makes the time.
         return list(await asyncio.gather(*(self._outcome(name, act, by) for name in names)))

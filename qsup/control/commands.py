@@ -75,7 +75,6 @@ class Act(Selection, frozen=True):
     DEADLINE: ClassVar[float | None] = 30.0
     wait: bool = True
     timeout: Seconds | None = None
-    force: bool = False
 
 
 class GuestStart(Act, frozen=True):

@@ -77,7 +77,7 @@ class Guests(Protocol):
     def view(self, name: str) -> GuestView:
         """One guest, now."""
 
-    async def command(self, name: str, verb: Verb, *, by: str, force: bool = False) -> str:
+    async def command(self, name: str, verb: Verb, *, by: str) -> str:
         """Accept a verb and say in a sentence what was accepted; raise Refused if the phase forbids it."""
 
     async def finished(self, name: str, verb: Verb) -> str:

@@ -74,7 +74,7 @@ class Handlers:
         return Attached(name=command.name, serial=serial, read_only=command.read_only), console
 
     async def _act(self, act: c.Act, by: str) -> Outcome | list[Outcome] | Text:
-        names = selected(self._guests.names(), act, default_all=False)
+        names = [view.name for view in self._views(act, default_all=False)]
         if act.name is not None:
             outcome = await self._acts.one(act.name, act, by)
             return render.outcomes([outcome]) if act.format == "text" else outcome
@@ -101,10 +101,10 @@ class Handlers:
             return render.reasons(answers)
         return answers if query.name is None else answers[0]
 
-    def _views(self, selection: c.Selection) -> list[GuestView]:
-        return [
-            self._guests.view(name) for name in selected(self._guests.names(), selection, default_all=True)
-        ]
+    def _views(self, selection: c.Selection, *, default_all: bool = True) -> list[GuestView]:
+        """The guests that are meant, each now; a name that no guest has raises before anything is done."""
+        names = selected(self._guests.names(), selection, default_all=default_all)
+        return [self._guests.view(name) for name in names]
 
     async def _guest_argv(self, query: c.GuestArgv, _by: str) -> CommandLine:
         return CommandLine.of(self._guests.invocation(query.name))

@@ -21,24 +21,28 @@ def matches(name: str, globs: Collection[str]) -> bool:
 def matching(names: list[str], globs: Collection[str] | None) -> list[str]:
     """The names that any of the globs matches, or all for None, in the order of ``names``.
 
-    Raise GuestNotFound for a glob that matches nothing; only ``*`` may, where there are no guests at all.
+    A glob without wildcards is a name: it is in the answer even if no guest is called so, for the daemon knows
+    better than this function why there is none. Raise GuestNotFound for any other that matches nothing; only ``*``
+    may, where there are no guests at all.
     """
     if globs is None:
         return names
+    literal = [glob for glob in globs if not any(character in glob for character in "*?[")]
     for glob in globs:
-        if glob != "*" and not any(fnmatchcase(name, glob) for name in names):
-            wanted = "matches" if any(character in glob for character in "*?[") else "is called"
-            raise GuestNotFound(f"no guest {wanted} {glob!r}; `qsup list` shows them all")
-    return [name for name in names if matches(name, globs)]
+        if glob not in ("*", *literal) and not any(fnmatchcase(name, glob) for name in names):
+            raise GuestNotFound(f"no guest matches {glob!r}; `qsup list` shows them all")
+    unknown = [name for name in dict.fromkeys(literal) if name not in names]
+    return [name for name in names if matches(name, globs)] + unknown
 
 
 def selected(names: list[str], selection: Selection, *, default_all: bool) -> list[str]:
-    """The guests that ``name`` or ``names`` mean; raise UsageError if both are given, or neither where it matters."""
+    """The names, known or not, that ``name`` or ``names`` mean.
+
+    Raise UsageError if both are given, or neither where that does not mean all.
+    """
     if selection.name is not None and selection.names is not None:
         raise UsageError("Parameters 'name' and 'names' exclude each other")
     if selection.name is not None:
-        if selection.name not in names:
-            raise GuestNotFound(f"no guest is called {selection.name!r}; `qsup list` shows them all")
         return [selection.name]
     if selection.names is None and not default_all:
         raise UsageError("Parameter 'name' is missing; or give 'names', with [\"*\"] for all guests")

@@ -23,14 +23,14 @@ LONGEST_PATH: Final = 107
 """What ``sun_path`` of unix(7) holds, without the byte that ends it."""
 
 
-class Server:
+class ControlServer:
     """Listens on ``path`` from ``start`` to ``close``; each connection is a task of its own and ends with it.
 
     The caller holds the lock of the runtime directory, so a socket that lies at the path is a dead daemon's.
     """
 
-    def __init__(self, path: str, guests: Guests, limits: Limits | None = None) -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], guests: Guests, limits: Limits | None = None) -> None:
+        self._path = os.fspath(path)
         self._guests = guests
         self._limits = limits or Limits()
         self._handlers = Handlers(guests)
@@ -85,14 +85,15 @@ def bind(path: str) -> socket.socket:
         raise QsupError(
             f"{path} is too long for a socket ({LONGEST_PATH} bytes at most); choose another --runtime-dir"
         )
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_socket(path)
-        # Linux gives the path the mode that the socket has when it is bound: there is no moment of a wider one.
-        os.fchmod(listener.fileno(), 0o600)
-        listener.bind(path)
+        with contextlib.ExitStack() as on_failure:
+            listener = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            # Linux gives the path the mode that the socket has when it is bound: there is no moment of a wider one.
+            os.fchmod(listener.fileno(), 0o600)
+            listener.bind(path)
+            on_failure.pop_all()
     except OSError as error:
-        listener.close()
         raise QsupError(f"cannot listen on {path}: {error.strerror}") from error
     return listener
 

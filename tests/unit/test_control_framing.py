@@ -33,7 +33,7 @@ def take_all(splitter: Splitter) -> list[bytes]:
 def test_any_cut_of_any_objects_gives_the_same_objects(
     written: list[tuple[dict[str, Any], str, bool]], data: st.DataObject
 ) -> None:
-    stream = b"".join((json.dumps(o, ensure_ascii=ascii) + space).encode() for o, space, ascii in written)
+    stream = b"".join((json.dumps(o, ensure_ascii=escaped) + space).encode() for o, space, escaped in written)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     splitter = Splitter()
     taken = []
