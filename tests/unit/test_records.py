@@ -1,0 +1,83 @@
+"""Records on disk: written whole, upgraded on read, set aside when they cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from qsup.errors import RecordError
+from qsup.guest import record
+from qsup.guest.phase import Phase
+from qsup.guest.state import State
+from qsup.proc.identity import Identity
+from tests.unit.guest_states import STATES
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_state_comes_back_as_it_was_written(phase: Phase, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "state.json"
+    written = record.StateRecord(boot_id="b", state=STATES[phase])
+    record.write(path, written)
+    assert record.read_state(path) == written
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_launch_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "launch.json"
+    identity = Identity(pid=7, start_time=8, boot_id="b", token="t")
+    written = record.LaunchRecord(
+        boot_id="b", token="t", accel="kvm", spec=msgspec.Raw(b'{"name":"a"}'), identity=identity
+    )
+    record.write(path, written)
+    read = record.read_launch(path)
+    assert read is not None
+    assert (read.identity, bytes(read.spec)) == (identity, b'{"name":"a"}')
+
+
+def test_no_record_is_no_error(tmp_path: Path) -> None:
+    assert record.read_state(tmp_path / "state.json") is None
+
+
+GOOD = msgspec.json.encode(record.StateRecord(boot_id="b", state=State()))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 100,
+        GOOD[:-10],
+        b"[]",
+        b"{}",
+        b'{"version": 99, "boot_id": "b", "state": {}}',
+        b'{"version": 0}',
+        b'{"version": "1"}',
+        GOOD.replace(b'"stopped"', b'"flying"', 1),
+        b"[" * 5000,
+        b" " * (record.LIMIT + 1),
+        b"\xff\xfe",
+    ],
+)
+def test_an_unreadable_record_is_kept_aside_and_met_only_once(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(data)
+    with pytest.raises(RecordError, match=r"state\.json.*cannot be used.*kept as state\.json\.unreadable-1"):
+        record.read_state(path)
+    assert (tmp_path / "state.json.unreadable-1").read_bytes() == data
+    assert record.read_state(path) is None
+    path.write_bytes(data)
+    with pytest.raises(RecordError, match="unreadable-2"):
+        record.read_state(path)
+
+
+def test_a_full_disk_leaves_the_old_record(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    record.write(path, record.StateRecord(boot_id="old", state=State()))
+    (tmp_path / ".state.json.new").mkdir()
+    with pytest.raises(OSError):
+        record.write(path, record.StateRecord(boot_id="new", state=State()))
+    kept = record.read_state(path)
+    assert kept is not None
+    assert kept.boot_id == "old"
