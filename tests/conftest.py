@@ -54,3 +54,20 @@ def heartbeat_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = tmp_path_factory.mktemp("images") / "heartbeat.img"
     subprocess.run([ROOT / "scripts/build-heartbeat", image], check=True, stdin=subprocess.DEVNULL)
     return image
+
+
+@pytest.fixture(scope="session")
+def linux_guest() -> tuple[Path, Path]:
+    """Kernel and initramfs of the Linux sample guest; skips, with the reason, where they cannot be built."""
+    done = subprocess.run(
+        [ROOT / "scripts/build-linux-guest"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    images = ROOT / "configs/images"
+    return images / "linux.vmlinuz", images / "linux.initrd"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,6 +122,57 @@ def test_idling_costs_next_to_no_processor_time(guest: BareQemu) -> None:
     before = cpu_seconds(guest.process.pid)
     guest.serial.expect(b"beat 4\r\n")
     assert cpu_seconds(guest.process.pid) - before < 1.0
+
+
+@pytest.fixture
+def linux(qemu_binary: str, linux_guest: tuple[Path, Path]) -> Iterator[BareQemu]:
+    """The Linux guest under TCG, up, with the agent's channel as the line ``agent``."""
+    kernel, initrd = linux_guest
+    arguments = [
+        *("-machine", "q35", "-accel", "tcg", "-m", "256", "-device", "pvpanic"),
+        *("-kernel", str(kernel), "-initrd", str(initrd), "-append", "console=ttyS0 quiet panic=-1"),
+        *(
+            "-device",
+            "virtio-serial-pci",
+            "-device",
+            "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        ),
+    ]
+    with BareQemu(qemu_binary, *arguments, lines=["agent"]) as guest:
+        guest.serial.expect(b"linux: up\r\n")
+        yield guest
+
+
+@pytest.mark.linux_guest
+def test_linux_beats_and_gives_a_root_shell(linux: BareQemu) -> None:
+    linux.serial.expect(b"linux: beat 1\r\n")
+    linux.serial.send(b"id -u | sed s/^/user-/\n")
+    linux.serial.expect(b"user-0\r\n")
+
+
+@pytest.mark.linux_guest
+def test_linux_powers_off_when_the_button_is_pressed(linux: BareQemu) -> None:
+    linux.execute("system_powerdown")
+    assert linux.event("SHUTDOWN") == {"guest": True, "reason": "guest-shutdown"}
+    assert linux.status() == "shutdown"
+
+
+@pytest.mark.linux_guest
+def test_linux_panics_on_request(linux: BareQemu) -> None:
+    linux.serial.send(b"echo c >/proc/sysrq-trigger\n")
+    assert linux.event("GUEST_PANICKED") == {"action": "pause"}
+    assert linux.status() == "guest-panicked"
+
+
+@pytest.mark.linux_guest
+def test_the_agent_in_linux_answers_and_shuts_down(linux: BareQemu, linux_guest: tuple[Path, Path]) -> None:
+    if b"usr/sbin/qemu-ga" not in linux_guest[1].read_bytes():
+        pytest.skip("no guest agent could be put into the Linux guest on this host")
+    agent = linux.lines["agent"]
+    agent.send(b'{"execute":"guest-ping","id":1}\n')
+    assert json.loads(agent.expect(b"\n")) == {"return": {}, "id": 1}
+    agent.send(b'{"execute":"guest-shutdown"}\n')
+    assert linux.event("SHUTDOWN") == {"guest": True, "reason": "guest-shutdown"}
 
 
 def cpu_seconds(pid: int) -> float:
