@@ -6,6 +6,7 @@ launch in its command line. The check comes *after* a pidfd is open, so it holds
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -59,10 +60,11 @@ def open_verified(identity: Identity) -> int | None:
 
 def find_holder(lock: Path) -> tuple[int, str] | None:
     """Pid and token of the QEMU that holds a guest's lock file as fd 3, found without any record; reads all of /proc."""
-    for process in psutil.process_iter(["cmdline"]):
-        token = _token(process.info["cmdline"] or [])
-        if token is not None and _is_open(process.pid, lock):
-            return int(process.pid), token
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            token = _token(_command_line(pid))
+            if token is not None and _is_open(pid, lock):
+                return pid, token
     return None
 
 
