@@ -24,7 +24,6 @@ from qsup.errors import NotAllowed, QsupError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable
 
     from qsup.bus import Bus
     from qsup.control.facade import Console
@@ -86,18 +85,17 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the client goes, breaks the protocol, or does not read what it is sent."""
-        tasks = {
-            asyncio.create_task(task) for task in (self._serve(), self._pass_events(), self._until_gone())
-        }
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        except (Dropped, Overrun, ConnectionError) as reason:
-            log.debug("client %s dropped: %r", self._peer, reason)
+            async with asyncio.TaskGroup() as group:
+                parts = (self._serve(), self._pass_events(), self._until_gone())
+                tasks = [group.create_task(part) for part in parts]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+        except* (Dropped, Overrun, ConnectionError) as reasons:
+            log.debug("client %s dropped: %s", self._peer, "; ".join(map(repr, reasons.exceptions)))
             self._writer.transport.abort()
         finally:
-            await cancelled(tasks)
             await self._close()
 
     async def refuse(self, error: QsupError) -> None:
@@ -215,14 +213,9 @@ class Connection:
         """Close after what was sent has left, or after a moment without that."""
         self._writer.close()
         try:
-            async with asyncio.timeout(FAREWELL):
-                await self._writer.wait_closed()
-        except (TimeoutError, ConnectionError):
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(FAREWELL):
+                    await self._writer.wait_closed()
+        finally:
+            # A second cancellation, when the whole server closes, must not leave the socket open either.
             self._writer.transport.abort()
-
-
-async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they have ended, however they do."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

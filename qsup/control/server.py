@@ -10,7 +10,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Final
 
-from qsup.control.connection import Connection, Inbox, Limits, cancelled
+from qsup.control.connection import Connection, Inbox, Limits
 from qsup.control.handlers import Handlers
 from qsup.errors import QsupError
 
@@ -51,10 +51,12 @@ class ControlServer:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
         await self._handlers.close()
+        for task in self._tasks:
+            task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline):
-                await cancelled(self._tasks)
-        # A connection that took longer has been cancelled a second time by now; this waits for its last step.
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What took longer has been cancelled a second time by now, and ends without waiting for its client.
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _protocol(self) -> asyncio.StreamReaderProtocol:
@@ -72,6 +74,8 @@ class ControlServer:
         task = asyncio.create_task(run)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        # For a task that is cancelled before its first step, and so never comes to close anything.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -31,8 +31,11 @@ LIMITS = Limits(clients=8, handshake=0.2, message=16384, pending=256 * 1024)
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the server work until something is so that nobody announces."""
+    loop = asyncio.get_running_loop()
     while not condition():
-        await asyncio.sleep(0.001)
+        turn = asyncio.Event()
+        loop.call_soon(turn.set)
+        await turn.wait()
 
 
 class Client:
