@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+LOCK_FD: Final = 3
+"""The guest's lock file, inherited and never used by QEMU: the lock lives as long as QEMU does."""
+QMP_FD: Final = 4
+"""The listening QMP socket; those of serial ports and the agent follow."""
+QMP_FILE: Final = "qmp.sock"
+"""The QMP socket's name in the run directory."""
+AGENT_FILE: Final = "agent.sock"
+"""The agent's socket, likewise."""
+VNC_FILE: Final = "vnc.sock"
+"""The socket that QEMU itself makes there for VNC."""
+QEMU_LOG: Final = "qemu.log"
+"""QEMU's own log there, which tells of resets and triple faults; written under TCG only, without a bound."""
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -24,12 +39,6 @@ class Listener(msgspec.Struct, frozen=True):
 
     fd: int
     file: str
-
-
-LOCK_FD = 3
-"""The guest's lock file, inherited and never used by QEMU: the lock lives as long as QEMU does."""
-QMP_FD = 4
-"""The listening QMP socket; those of serial ports and the agent follow."""
 
 
 class LaunchContext(msgspec.Struct, frozen=True):

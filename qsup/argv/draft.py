@@ -1,0 +1,79 @@
+"""What every section of the command line looks at: the spec, and what has been decided for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qsup.argv.board import Board
+from qsup.argv.invocation import AGENT_FILE, QMP_FD, QMP_FILE, Listener
+from qsup.argv.quote import pairs
+from qsup.errors import SpecError
+from qsup.spec.model import Accel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qsup.argv.invocation import HostFacts, LaunchContext
+    from qsup.spec.model import GuestSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An invocation in the making. Sections read it and yield options; nothing changes it."""
+
+    spec: GuestSpec
+    context: LaunchContext
+    board: Board
+    accel: Accel
+    """Never ``auto``."""
+    listeners: tuple[Listener, ...]
+    boot_index: Mapping[str, int]
+    """From a device's id (``disk-root``) to its place in the boot order, from 1."""
+
+    @classmethod
+    def of(cls, spec: GuestSpec, facts: HostFacts, context: LaunchContext) -> Draft:
+        """Decide what concerns several sections."""
+        accel = spec.machine.accel
+        if accel is Accel.AUTO:
+            accel = Accel.KVM if facts.kvm else Accel.TCG
+        board = Board.of(spec.machine.type)
+        return cls(spec, context, board, accel, listeners(spec), boot_order(spec))
+
+    def socket(self, chardev: str, file: str) -> str:
+        """The value of ``-chardev`` for a socket that the supervisor listens on.
+
+        ``wait=off``: QEMU does not wait for a client, and without one what the guest writes is dropped.
+        """
+        fd = next(listener.fd for listener in self.listeners if listener.file == file)
+        return pairs("socket", id=chardev, fd=fd, server=True, wait=False)
+
+
+def listeners(spec: GuestSpec) -> tuple[Listener, ...]:
+    """The sockets of a guest: QMP, its serial ports in the file's order, its agent; fds without gaps."""
+    files = [
+        QMP_FILE,
+        *(serial_file(port) for port in spec.serial),
+        *([AGENT_FILE] if spec.agent.enabled else []),
+    ]
+    return tuple(Listener(QMP_FD + index, file) for index, file in enumerate(files))
+
+
+def serial_file(port: str) -> str:
+    """The name of a serial port's socket in the run directory."""
+    return f"serial-{port}.sock"
+
+
+def boot_order(spec: GuestSpec) -> dict[str, int]:
+    """Which device is tried when. Raises SpecError for an id that names none, or more than one."""
+    families: dict[str, Mapping[str, object]] = {"disk": spec.disk, "cdrom": spec.cdrom, "nic": spec.nic}
+    order: dict[str, int] = {}
+    for index, wanted in enumerate(spec.boot.order, 1):
+        found = [f"{family}-{wanted}" for family, devices in families.items() if wanted in devices]
+        if len(found) != 1:
+            what = "several devices have" if found else "no disk, cdrom or nic has"
+            raise SpecError(f'boot.order: {what} the id "{wanted}"')
+        if found[0] in order:
+            raise SpecError(f'boot.order: "{wanted}" stands in it twice')
+        order[found[0]] = index
+    return order
