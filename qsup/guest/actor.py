@@ -18,7 +18,7 @@ from qsup.events import Kind
 from qsup.guest import effects as do
 from qsup.guest import inputs, record
 from qsup.guest.launch import adopt, forget_older, launch
-from qsup.guest.line import Budget, Line
+from qsup.guest.line import Line, budget
 from qsup.guest.restore import wants_start
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
@@ -57,7 +57,7 @@ class Actor:
         self.same_boot = True
         self._inbox: asyncio.Queue[tuple[inputs.Input, asyncio.Future[str] | None]] = asyncio.Queue()
         self._line: Line | None = None
-        self._budget = Budget()
+        self._budget = budget()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._watchers: set[asyncio.Future[None]] = set()
         self._tasks: asyncio.TaskGroup
@@ -133,7 +133,9 @@ class Actor:
             for effect in effects:
                 await self._perform(effect, answer)
         except Exception as error:
-            log.exception("%s: a bug in qsup: %s could not be handled", self.spec.name, type(happened).__name__)
+            log.exception(
+                "%s: a bug in qsup: %s could not be handled", self.spec.name, type(happened).__name__
+            )
             if answer is not None and not answer.done():
                 answer.set_exception(QsupError(f"a bug in qsup, see the daemon's log: {error!r}"))
         for watcher in self._watchers:
@@ -185,7 +187,9 @@ class Actor:
             await asyncio.to_thread(record.write, self.host.state_file(self.spec.name), written)
         except OSError as error:
             # The guest is more important than its record: go on, aloud.
-            self.notice(f"its state could not be written ({error}); a restart of the daemon would not know of it")
+            self.notice(
+                f"its state could not be written ({error}); a restart of the daemon would not know of it"
+            )
 
     def notice(self, message: str) -> None:
         """Tell something about this guest that is not an input."""

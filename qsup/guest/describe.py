@@ -62,7 +62,9 @@ def describe(
         cpus=shown.cpu.count,
         run_dir=str(run_dir) if run_dir else None,
         serials=tuple(shown.serial),
-        display=f"vnc on unix:{run_dir}/vnc.sock" if run_dir and shown.display.type is DisplayType.VNC else None,
+        display=f"vnc on unix:{run_dir}/vnc.sock"
+        if run_dir and shown.display.type is DisplayType.VNC
+        else None,
         trouble=state.trouble,
         stopped_by=state.last_end.stopped_by if state.last_end else None,
     )

@@ -135,7 +135,11 @@ def _open_fds(made: Invocation, run_dir: Path, lock_file: Path, ours: contextlib
 def forget_older(host: Host, name: str, token: str) -> None:
     """Remove the run directories of earlier launches but the last, whose stderr may still be wanted."""
     with contextlib.suppress(OSError):
-        older = [entry for entry in host.paths.guest_runtime(name).iterdir() if entry.is_dir() and entry.name != token]
+        older = [
+            entry
+            for entry in host.paths.guest_runtime(name).iterdir()
+            if entry.is_dir() and entry.name != token
+        ]
         for entry in sorted(older, key=lambda path: path.stat().st_mtime)[:-1]:
             shutil.rmtree(entry, ignore_errors=True)
 
@@ -181,13 +185,19 @@ async def _search(
     return None, written
 
 
-def _found(spec: GuestSpec, host: Host, pid: int, token: str) -> tuple[Process | None, record.LaunchRecord | None]:
+def _found(
+    spec: GuestSpec, host: Host, pid: int, token: str
+) -> tuple[Process | None, record.LaunchRecord | None]:
     try:
         identity = identify(pid, token)
     except ProcessLookupError:
         return None, None
     written = record.LaunchRecord(
-        boot_id=host.boot_id, token=token, accel="unknown", spec=msgspec.Raw(codec.encode(spec)), identity=identity
+        boot_id=host.boot_id,
+        token=token,
+        accel="unknown",
+        spec=msgspec.Raw(codec.encode(spec)),
+        identity=identity,
     )
     record.write(host.launch_file(spec.name), written)
     return Process.adopt(identity), written
@@ -198,5 +208,3 @@ def _launched_spec(written: record.LaunchRecord, current: GuestSpec) -> GuestSpe
         return codec.decode(bytes(written.spec))
     except RecordError:
         return current
-
-

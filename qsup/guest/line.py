@@ -16,6 +16,7 @@ from qsup.errors import QmpError
 from qsup.guest.inputs import Happened, Input, Lost, QmpDone
 from qsup.guest.launch import QMP_SOCKET
 from qsup.qmp import endpoint
+from qsup.qmp.bucket import Bucket
 from qsup.qmp.session import QmpEvent, QmpSession
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
     from qsup.guest.launch import Running
 
-DECISIVE: Final = frozenset(
-    {"RESUME", "STOP", "SHUTDOWN", "RESET", "GUEST_PANICKED", "GUEST_CRASHLOADED"}
-)
+DECISIVE: Final = frozenset({"RESUME", "STOP", "SHUTDOWN", "RESET", "GUEST_PANICKED", "GUEST_CRASHLOADED"})
 """The events that a step looks at."""
 BURST: Final = 400.0
 """Decisive events that may come at once."""
@@ -34,28 +33,15 @@ RATE: Final = 40.0
 """Decisive events a second, in the long run; a machine in a boot loop makes about 20."""
 
 
-class Budget:
-    """How many decisive events a guest may still send; it outlives the session, so a new one is no new licence."""
-
-    def __init__(self) -> None:
-        self._left = BURST
-        self._counted = clock.now()
-
-    def spend(self) -> bool:
-        """Take one event out of the budget; False if it is empty."""
-        now = clock.now()
-        self._left = min(BURST, self._left + (now - self._counted) * RATE)
-        self._counted = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+def budget() -> Bucket:
+    """How many decisive events a guest may send; it outlives the session, so a new one is no new licence."""
+    return Bucket(RATE, BURST)
 
 
 class Line:
     """One session and what goes through it."""
 
-    def __init__(self, running: Running, budget: Budget, post: Callable[[Input], None]) -> None:
+    def __init__(self, running: Running, budget: Bucket, post: Callable[[Input], None]) -> None:
         self._running = running
         self._budget = budget
         self._post = post
@@ -71,7 +57,7 @@ class Line:
     async def open(self, qmp: socket.socket, deadline: float) -> None:
         """Shake hands. Raises QmpError."""
         self._session = await QmpSession.connect(
-            qmp, name=self._running.spec.name, on_event=self._event, on_lost=self._lost, deadline=deadline
+            qmp, on_event=self._event, on_lost=self._lost, deadline=deadline
         )
 
     @property
@@ -132,7 +118,7 @@ class Line:
     def _event(self, event: QmpEvent) -> None:
         if event.name not in DECISIVE or self._ended.is_set():
             return
-        if not self._budget.spend():
+        if not self._budget.spend(clock.now()):
             self._hang_up("QEMU floods the supervisor with events")
             return
         reset = event.name == "RESET" or event.data.get("reason") == "guest-reset"

@@ -1,0 +1,73 @@
+"""A log of bounded size: what is too old goes to ``FILE.1``, what is older than that is gone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from qsup.proc.bounded import tail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class RotatedLog:
+    """Appends bytes to a file and rotates it at ``limit`` bytes. A full disk costs log, never the caller."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        self._fd = -1
+        self._size = 0
+        self.lost = 0
+        """Bytes that could not be written."""
+
+    def append(self, data: bytes) -> None:
+        """Write at the end; a failure is counted, and logged when the first byte is lost."""
+        try:
+            self._open()
+            written = os.write(self._fd, data)
+            self._size += written
+            self._missed(len(data) - written, "short write")
+            if self._size >= self._limit:
+                self._rotate()
+        except OSError as error:
+            self.close()
+            self._missed(len(data), error.strerror or "error")
+
+    def _missed(self, count: int, why: str) -> None:
+        if count and not self.lost:
+            log.warning(
+                "%s cannot be written (%s); what the guest prints is lost until it can", self._path, why
+            )
+        self.lost += count
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._fd = os.open(self._path, flags, 0o600)
+            self._size = os.fstat(self._fd).st_size
+
+    def _rotate(self) -> None:
+        self.close()
+        self._path.replace(self._older)
+
+    @property
+    def _older(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.1")
+
+    def tail(self, limit: int) -> bytes:
+        """The last ``limit`` bytes, out of both files."""
+        recent = tail(self._path, limit)
+        missing = limit - len(recent)
+        return (tail(self._older, missing) if missing > 0 else b"") + recent
+
+    def close(self) -> None:
+        """Close the file; the next byte opens it again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

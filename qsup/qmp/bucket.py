@@ -1,0 +1,32 @@
+"""A token bucket: a rate in the long run, a burst at once."""
+
+from __future__ import annotations
+
+
+class Bucket:
+    """``rate`` tokens a second flow in, at most ``burst`` are kept. Times are seconds of any monotonic clock."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._counted: float | None = None
+
+    def take(self, now: float) -> float:
+        """Take a token; return how many seconds to wait before using it, 0.0 if it was there."""
+        self._refill(now)
+        self._tokens -= 1
+        return 0.0 if self._tokens >= 0 else -self._tokens / self._rate
+
+    def spend(self, now: float) -> bool:
+        """Take a token if there is one."""
+        self._refill(now)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _refill(self, now: float) -> None:
+        if self._counted is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._counted) * self._rate)
+        self._counted = now

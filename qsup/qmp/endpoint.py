@@ -1,0 +1,72 @@
+"""Unix sockets in a directory, whatever the length of its path.
+
+A Unix address holds 107 bytes. The directory is opened instead, and the address goes through its fd:
+``/proc/self/fd/N/qmp.sock``. That also means that nobody can swap the directory between check and use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+from qsup.errors import QmpLost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BACKLOG: Final = 4
+"""Clients that may wait; QEMU serves one at a time, and the supervisor is the only one."""
+PATIENCE: Final = 2.0
+"""Seconds for a full backlog to clear."""
+
+
+@contextlib.contextmanager
+def _address(directory: Path, file: str) -> Iterator[str]:
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{file}"
+    finally:
+        os.close(fd)
+
+
+def listen(directory: Path, file: str) -> socket.socket:
+    """A listening socket that only our own user can connect to. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with _address(directory, file) as address:
+            listener.bind(address)
+        (directory / file).chmod(0o600)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+async def connect(directory: Path, file: str) -> socket.socket:
+    """A connected, non-blocking socket. Raises QmpLost if nobody listens, or nobody accepts for too long.
+
+    ``connect`` on a Unix socket is instant or fails: with EAGAIN when the backlog is full, which asyncio would take
+    for success.
+    """
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with contextlib.suppress(BlockingIOError), _address(directory, file) as address:
+                    client.connect(address)
+                    return client
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        client.close()
+        raise QmpLost(f"{file}: too many clients wait for an answer already") from None
+    except OSError as error:
+        client.close()
+        raise QmpLost(f"{file}: nobody listens ({error.strerror})") from error
+    except BaseException:
+        client.close()
+        raise
