@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Final
 
 from qsup.clock import iso
@@ -12,7 +11,7 @@ from qsup.control.text import colored, duration, printable, size, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qsup.control.results import CommandLine, Outcome, Why
+    from qsup.control.results import Outcome, Why
     from qsup.guest.view import EndView, GuestView
 
 
@@ -110,8 +109,3 @@ def outcomes(results: list[Outcome]) -> Text:
 
 def _without_name(outcome: Outcome) -> str:
     return printable(outcome.message.removeprefix(f"{outcome.name}: "))
-
-
-def command_line(line: CommandLine) -> str:
-    """``qsup argv``: what a shell would take, an option a line."""
-    return " \\\n  ".join([shlex.quote(line.binary), *(shlex.join(words) for words in line.options)]) + "\n"

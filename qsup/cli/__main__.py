@@ -1,0 +1,7 @@
+"""``python -m qsup.cli`` is ``qsup``."""
+
+import sys
+
+from qsup.cli import main
+
+sys.exit(main())

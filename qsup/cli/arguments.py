@@ -1,0 +1,159 @@
+"""The command line as argparse reads it, built from the table of verbs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from qsup import __version__
+from qsup.cli.verbs import NONE, ONE, SOME, VERBS, Verb
+from qsup.units import Duration
+
+EPILOG: Final = """\
+GUEST may be a shell glob: qsup stop 'web*'.
+
+exit codes: 0 done; 1 it failed; 2 usage; 3 no such guest; 4 the daemon cannot be reached; 5 not allowed;
+6 timed out (it may still happen)
+"""
+
+
+class Options(argparse.Namespace):
+    """What the command line said. Options that a verb does not have keep these defaults."""
+
+    verb: str
+    guests: list[str]
+    socket: str | None = None
+    json: bool = False
+    all: bool = False
+    wait: bool = True
+    timeout: float | None = None
+    follow: bool = False
+    lines: int | None = None
+    stderr: bool = False
+    serial: str | None = None
+    read_only: bool = False
+    since: float | None = None
+    config: str | None = None
+    files: list[str]
+    command: str
+    arguments: str
+
+
+def parse(words: list[str]) -> Options:
+    """Read the command line; for --help, --version and mistakes exit as argparse does, with 0 or 2."""
+    parser = _parser()
+    options = parser.parse_args(words, namespace=Options())
+    verb = VERBS[options.verb]
+    if verb.guests == SOME and bool(options.guests) == options.all:
+        parser.error(f"{options.verb} needs either guests or --all")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _common()
+    parser = argparse.ArgumentParser(
+        prog="qsup",
+        description="Command the QEMU guests that qsupd keeps running.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    parser.add_argument("--version", action="version", version=f"qsup {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        _add_options(
+            verbs.add_parser(name, help=verb.help, description=f"{verb.help}.", parents=[common]), name, verb
+        )
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    """Options that may stand before the verb as well as after it: so the default must not overwrite what was read."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument(
+        "--socket", metavar="PATH", help="the daemon's control socket (default: $QSUP_SOCKET)"
+    )
+    common.add_argument("--json", action="store_true", help="print JSON, of a stable shape")
+    return common
+
+
+def _add_options(parser: argparse.ArgumentParser, name: str, verb: Verb) -> None:
+    if verb.guests == NONE:
+        parser.set_defaults(guests=[])
+    else:
+        parser.add_argument("guests", nargs=1 if verb.guests == ONE else "*", metavar="GUEST")
+    if verb.acts:
+        _add_acting(parser)
+    if name in _SPECIAL:
+        _SPECIAL[name](parser)
+
+
+def _add_acting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="all guests")
+    wait = argparse.BooleanOptionalAction
+    parser.add_argument("--wait", action=wait, default=True, help="wait until it is done (the default)")
+    parser.add_argument(
+        "--timeout", type=duration, metavar="TIME", help="how long to wait: 30s, 5min, or seconds"
+    )
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--serial", metavar="ID", help="the serial port; without it the first")
+    parser.add_argument("--lines", type=count, metavar="N", help="how many lines (default: 100)")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on with what the guest prints from now on"
+    )
+    parser.add_argument("--stderr", action="store_true", help="what QEMU itself printed on its stderr")
+
+
+def _add_console(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--serial", metavar="ID", help="the serial port; without it the first")
+    parser.add_argument("--read-only", action="store_true", help="only look")
+
+
+def _add_events(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--follow", action="store_true", help="show what happens from now on")
+    parser.add_argument(
+        "--since", type=duration, metavar="TIME", help="how far to look back: 30s, 5min, or seconds"
+    )
+
+
+def _add_qmp(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("command", metavar="COMMAND", help="a QMP command: query-status, device_del, …")
+    parser.add_argument(
+        "arguments", nargs="?", default="{}", metavar="JSON", help="its arguments, a JSON object"
+    )
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="check only these guest files; without any, all"
+    )
+    parser.add_argument("--config", metavar="DIR", help="the configuration directory")
+
+
+_SPECIAL: Final = {
+    "log": _add_log,
+    "console": _add_console,
+    "events": _add_events,
+    "qmp": _add_qmp,
+    "check": _add_check,
+}
+
+
+def duration(text: str) -> float:
+    """A span of time in seconds: ``30``, ``30s``, ``5 min``; raise ArgumentTypeError for anything else."""
+    try:
+        seconds = float(Duration.parse(f"{text} s" if text.replace(".", "", 1).isdecimal() else text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time; write 30s, 5min or 2h") from None
+    if seconds > 31_536_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a year")
+    return seconds
+
+
+def count(text: str) -> int:
+    """A number of lines; raise ArgumentTypeError for anything that the daemon would not take."""
+    if not text.isdecimal() or not text.isascii() or int(text[:6]) > 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 10000")
+    return int(text)
