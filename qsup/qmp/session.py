@@ -68,6 +68,8 @@ class _Client(QMPClient):
         super().__init__("qsup", readbuflen=LINE_LIMIT)
         self._hand_over = on_event
         self._bucket = Bucket(RATE, BURST)
+        self.deaf = False
+        """Whether the session is being closed: what is still unread then does not matter any more."""
         # The listener of all events would keep each of them for ever.
         self.events.event_filter = _nothing
 
@@ -81,6 +83,8 @@ class _Client(QMPClient):
         wait = self._bucket.take(asyncio.get_running_loop().time())
         if wait:
             await asyncio.sleep(wait)
+        if self.deaf:
+            raise EOFError
         if "event" in msg:
             event = checked_event(msg)
             if event is not None:
@@ -173,7 +177,7 @@ class QmpSession:
 
     async def close(self) -> None:
         """Hang up, in milliseconds, whatever the peer does; ``on_lost`` is not called. May be called again."""
-        self._closing = True
+        self._closing = self._client.deaf = True
         self._shut()
         if self._watcher is not None:
             await asyncio.wait({self._watcher}, timeout=PARTING)
