@@ -1,0 +1,146 @@
+"""The guest agent's channel, with an agent that misbehaves, and with the real one where it is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from qsup.errors import QmpError, QmpLost, QmpRefused, QmpUnanswered
+from qsup.qmp import agent
+from qsup.qmp.agent import agent_execute
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def serving(directory: Path, script: Script) -> AsyncIterator[None]:
+    """An agent at ``agent.sock`` that does what the script says."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await script(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, directory / "agent.sock")
+    try:
+        yield
+    finally:
+        server.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def synchronise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, before: bytes = b"") -> None:
+    assert await reader.readexactly(1) == b"\xff"
+    sync = json.loads(await reader.readline())
+    number = sync["arguments"]["id"]
+    writer.write(before + b'\xff{"return": %d}\n' % number)
+
+
+async def ask(directory: Path, command: str = "guest-ping", *, expect_reply: bool = True) -> object:
+    return await agent_execute(directory, "agent.sock", command, {}, deadline=1, expect_reply=expect_reply)
+
+
+async def test_what_is_left_of_an_earlier_conversation_is_skipped(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        rubbish = b'{"error": {"class": "GenericError", "desc": "JSON parse error"}}\n\xff{"return": 999999}\n'
+        await synchronise(reader, writer, before=rubbish)
+        assert json.loads(await reader.readline())["execute"] == "guest-ping"
+        writer.write(b'{"return": {"alive": true}}\n')
+        await reader.read()
+
+    async with serving(tmp_path, script):
+        assert await ask(tmp_path) == {"alive": True}
+
+
+async def test_a_refusal_is_told(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await synchronise(reader, writer)
+        await reader.readline()
+        writer.write(b'{"error": {"class": "CommandNotFound", "desc": "disabled\\u001b[2J"}}\n')
+        await reader.read()
+
+    async with serving(tmp_path, script):
+        for expect_reply in (True, False):
+            with pytest.raises(QmpRefused) as caught:
+                await ask(tmp_path, "guest-shutdown", expect_reply=expect_reply)
+            assert str(caught.value).isprintable()
+
+
+async def test_silence_after_a_command_without_an_answer_is_consent(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await synchronise(reader, writer)
+        await reader.read()
+
+    async with serving(tmp_path, script):
+        assert await ask(tmp_path, "guest-shutdown", expect_reply=False) is None
+
+
+async def test_nobody_at_the_other_end_is_unanswered(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(tmp_path, script):
+        with pytest.raises(QmpUnanswered, match="no guest agent answers guest-ping within 0.05 s"):
+            await agent_execute(tmp_path, "agent.sock", "guest-ping", {}, deadline=0.05)
+    with pytest.raises(QmpLost, match="nobody listens"):
+        await ask(tmp_path)
+
+
+async def test_an_endless_answer_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "ANSWER_LIMIT", 100_000)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await synchronise(reader, writer)
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+
+    async with serving(tmp_path, script):
+        with pytest.raises(QmpLost, match="without an end"):
+            await ask(tmp_path)
+
+
+@pytest.mark.parametrize("answer", [b"\n", b"hello\n", b"[]\n", b'{"error": 7}\n', b"[" * 5000 + b"\n", b"\xff\xfe\n"])
+async def test_an_answer_that_is_none_harms_nobody(answer: bytes, tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await synchronise(reader, writer)
+        await reader.readline()
+        writer.write(answer)
+        await reader.read()
+
+    async with serving(tmp_path, script):
+        assert await ask(tmp_path) is None
+
+
+@pytest.mark.skipif(shutil.which("qemu-ga") is None, reason="qemu-ga is not installed")
+async def test_the_real_agent_answers(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "qemu-ga", "--method", "unix-listen", "--path", str(tmp_path / "agent.sock"), "--statedir", str(tmp_path),
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(QmpError):
+                    assert await ask(tmp_path) == {}
+                    break
+                await asyncio.sleep(0)
+        info = await ask(tmp_path, "guest-info")
+        assert isinstance(info, dict)
+        assert "version" in info
+    finally:
+        process.kill()
+        await process.wait()
