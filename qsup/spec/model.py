@@ -164,10 +164,10 @@ class Nic(Section, frozen=True, kw_only=True):
 
     type: Annotated[NicType, Meta(description="`user`: QEMU's own NAT; `tap`: a tap interface that exists; `bridge`: a tap made by QEMU's bridge helper.")] = NicType.USER
     model: Annotated[NicModel, Meta(description="The card that the guest sees.")] = NicModel.VIRTIO_NET
-    mac: Annotated[str | None, Meta(pattern=MAC_PATTERN, description="The MAC address, in lower case. Without it one is derived from the guest's name and the NIC's id, so it stays the same.")] = None
+    mac: Annotated[Annotated[str, Meta(pattern=MAC_PATTERN)] | None, Meta(description="The MAC address, in lower case. Without it one is derived from the guest's name and the NIC's id, so it stays the same.")] = None
     forward: Annotated[tuple[Annotated[str, Meta(pattern=FORWARD_PATTERN)], ...], Meta(description="For `user`: `PROTOCOL:HOST-ADDRESS:HOST-PORT:GUEST-PORT`, say `tcp:127.0.0.1:8080:80`.")] = ()
-    interface: Annotated[str | None, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$", description="For `tap`: the interface's name.")] = None
-    bridge: Annotated[str | None, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$", description="For `bridge`: the bridge's name; it must be allowed in QEMU's `bridge.conf`.")] = None
+    interface: Annotated[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] | None, Meta(description="For `tap`: the interface's name.")] = None
+    bridge: Annotated[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] | None, Meta(description="For `bridge`: the bridge's name; it must be allowed in QEMU's `bridge.conf`.")] = None
     helper: Annotated[HostPath | None, Meta(description="For `bridge`: the path of `qemu-bridge-helper` where it is not the one that QEMU was built with.")] = None
 
 

@@ -1,0 +1,68 @@
+"""A spec as JSON, for the records on disk, and the hooks with which msgspec reads and writes qsup's own types."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qsup.errors import RecordError
+from qsup.spec.model import GuestSpec, HostPath
+from qsup.units import Duration, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def decode_hook(base: str) -> Callable[[type, Any], Any]:
+    """How msgspec reads sizes, durations and paths; relative paths start at ``base``."""
+
+    def decode(kind: type, value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+        if kind is HostPath:
+            return host_path(value, base)
+        if kind is Size:
+            return Size.parse(value)
+        if kind is Duration:
+            return Duration.parse(value)
+        raise TypeError(f"cannot decode {kind.__name__}")
+
+    return decode
+
+
+def host_path(text: str, base: str) -> HostPath:
+    """An absolute, normalised path; raise ValueError for what cannot be one."""
+    if not text:
+        raise ValueError("a path must not be empty")
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
+        raise ValueError("a path must not hold control characters")
+    return HostPath(os.path.normpath(os.path.join(base, text)))
+
+
+def plain(value: Any) -> Any:
+    """A spec as dictionaries, lists and strings, in the words of a guest file."""
+    if isinstance(value, Size | Duration | HostPath):
+        return str(value)
+    if isinstance(value, msgspec.Struct):
+        names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+        return {key: plain(getattr(value, field)) for field, key in names}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def encode(spec: GuestSpec) -> bytes:
+    """The spec as JSON."""
+    return msgspec.json.encode(plain(spec))
+
+
+def decode(data: bytes) -> GuestSpec:
+    """The spec that was encoded; raises RecordError."""
+    try:
+        return msgspec.json.decode(data, type=GuestSpec, dec_hook=decode_hook("/"))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RecordError(f"a launched spec cannot be read: {error}") from error
