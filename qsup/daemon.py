@@ -35,7 +35,9 @@ LEAVE: Final = (signal.SIGTERM, signal.SIGINT)
 
 def main() -> int:
     """Run the daemon until a signal ends it; return the exit status."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(
+        format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr
+    )
     try:
         options = _arguments(sys.argv[1:])
         with contextlib.ExitStack() as stack:
@@ -51,7 +53,9 @@ def _arguments(words: Sequence[str]) -> Paths:
     parser = argparse.ArgumentParser(
         prog="qsupd", description="Supervise QEMU guests. Guests go on running when this daemon leaves."
     )
-    parser.add_argument("--config", type=Path, metavar="DIR", help="where qsup.toml, guests/ and profiles/ are")
+    parser.add_argument(
+        "--config", type=Path, metavar="DIR", help="where qsup.toml, guests/ and profiles/ are"
+    )
     parser.add_argument("--runtime-dir", type=Path, metavar="DIR", help="where sockets and launch records go")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what must survive a reboot")
     parser.add_argument("--version", action="version", version=f"qsupd {__version__}")
@@ -178,15 +182,23 @@ def _line(event: Event) -> tuple[int, str]:
             return logging.INFO, f"{data['name']}: {data['phase']}: {data['reason']}"
         case Kind.ENDED:
             status = f" ({data['status']})" if data["status"] else ""
-            return logging.INFO, f"{data['name']}: ended{status}: {data['cause']}: {data['detail']}; {data['decision']}"
+            return (
+                logging.INFO,
+                f"{data['name']}: ended{status}: {data['cause']}: {data['detail']}; {data['decision']}",
+            )
         case Kind.STATUS:
             return logging.INFO, f"{data['name']}: its QEMU had ended with {data['status']}: {data['cause']}"
         case Kind.NOTICE:
             return logging.INFO, f"{data['name']}: {data['message']}"
         case Kind.SPEC:
-            return logging.INFO, f"{data['name']}: definition {data['change']} {'; '.join(data['paths'])}".rstrip()
+            return (
+                logging.INFO,
+                f"{data['name']}: definition {data['change']} {'; '.join(data['paths'])}".rstrip(),
+            )
         case Kind.RELOADED if data["problems"]:
-            return logging.WARNING, "configuration read again, with problems:\n  " + "\n  ".join(data["problems"])
+            return logging.WARNING, "configuration read again, with problems:\n  " + "\n  ".join(
+                data["problems"]
+            )
         case Kind.RELOADED:
             return logging.INFO, "configuration read again"
         case Kind.DAEMON:

@@ -181,5 +181,6 @@ def _announcement(end: End) -> dict[str, object]:
 
 
 def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip()[:500] if lines else ""
+    """QEMU's last words; its warnings are about something else than its end."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and " warning: " not in line]
+    return lines[-1][:500] if lines else ""

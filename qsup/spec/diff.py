@@ -1,0 +1,61 @@
+"""What an edited file would change, key by key. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qsup.spec.codec import plain
+from qsup.spec.model import LIVE_KEYS
+
+if TYPE_CHECKING:
+    from qsup.spec.model import GuestSpec
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One key whose value differs; None where it is absent. ``live``: it takes effect without a restart."""
+
+    path: str
+    old: str | None
+    new: str | None
+    live: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}: {_shown(self.old)} → {_shown(self.new)}"
+
+
+def diff(old: GuestSpec, new: GuestSpec) -> tuple[Change, ...]:
+    """The changes from one spec to another, in the order of the declarations."""
+    if old == new:
+        return ()
+    before, after = _flat(plain(old)), _flat(plain(new))
+    return tuple(
+        Change(path, before.get(path), after.get(path), live=path.partition(".")[0] in LIVE_KEYS)
+        for path in before | after
+        if before.get(path) != after.get(path)
+    )
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    """Every leaf by its dotted path, as a guest file would write it."""
+    if isinstance(value, dict):
+        leaves: dict[str, str] = {}
+        for key, item in value.items():
+            leaves |= _flat(item, f"{path}.{key}" if path else key)
+        return leaves
+    return {} if value is None else {path: _text(value)}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(_text(item) for item in value)}]"
+    return str(value)
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "(absent)"
+    return value or '""'
