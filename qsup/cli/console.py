@@ -39,16 +39,20 @@ def console(daemon: Client, options: Options) -> int:
     attached = daemon.call("guest-console", arguments)
     connection, first = daemon.take_over()
     keyboard = sys.stdin.fileno()
-    _announce(f"{name}: serial port {attached['serial']}" + (" (read-only)" if options.read_only else ""))
     with _raw(keyboard):
+        # Only now: a key that is pressed after this line was read must not be lost in the change of mode.
+        _announce(f"{name}: serial port {attached['serial']}{' (read-only)' * options.read_only}{_how_to_leave()}\r")
         left = Relay(connection, keyboard, sys.stdout.fileno(), read_only=options.read_only).run(first)
     _announce(f"left {name}" if left else f"{name}: the daemon ended the console")
     return 0
 
 
 def _announce(text: str) -> None:
-    leave = "; Ctrl-] leaves" if sys.stdin.isatty() and not text.startswith("left") else ""
-    print(f"qsup: {text}{leave}", file=sys.stderr)  # noqa: T201 - the command talks to its user
+    print(f"qsup: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command talks to its user
+
+
+def _how_to_leave() -> str:
+    return "; Ctrl-] leaves" if sys.stdin.isatty() else ""
 
 
 @contextlib.contextmanager

@@ -1,14 +1,20 @@
 """The quick path of the command: plain verbs with plain guest names, answered with text from the daemon.
 
-An interpreter that starts, imports ``socket`` and prints a text needs a third of the time that it takes to import
-argparse and json as well, and this is what a person or a script waits for most often. So this module imports
-nothing else, builds its request by hand and reads the answer only as far as it must. Whatever it does not
-recognise is left to the full path, and told apart: ``None`` means that nothing has been sent yet.
+An interpreter that starts and prints a text needs a third of the time that it takes to import argparse and json as
+well, and this is what a person or a script waits for most often. So this module imports next to nothing, builds its
+request by hand and reads the answer only as far as it must. Whatever it does not recognise is left to the full path:
+``None`` says that nothing has been done yet.
 """
 
 import os
-import socket
 import sys
+
+try:
+    # The part of socket that is written in C. The other part costs as much time as all else here together: it
+    # brings in enum and selectors. It is CPython's own business, hence the way round.
+    from _socket import AF_UNIX, SOCK_STREAM, socket
+except ImportError:
+    from socket import AF_UNIX, SOCK_STREAM, socket  # type: ignore[assignment]  # a subclass
 
 from qsup.cli.verbs import SOME, VERBS
 
@@ -34,8 +40,10 @@ def run(words: list[str]) -> int | None:
     except OSError:
         return None  # The full path tries again, and has the words for what is wrong.
     acts = VERBS[words[0]].acts
-    with daemon:
+    try:
         answer = exchange(daemon, request, acts=acts)
+    finally:
+        daemon.close()
     if answer is None:
         if not acts:
             return None
@@ -80,9 +88,9 @@ def socket_path() -> str | None:
     return runtime + "/qsup/control.sock" if runtime else None
 
 
-def connect(path: str) -> socket.socket:
+def connect(path: str) -> socket:
     """A connection to the daemon, with a deadline on whatever is done with it; raise OSError."""
-    daemon = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    daemon = socket(AF_UNIX, SOCK_STREAM)
     try:
         daemon.settimeout(HANDSHAKE)
         daemon.connect(path)
@@ -92,7 +100,7 @@ def connect(path: str) -> socket.socket:
     return daemon
 
 
-def exchange(daemon: socket.socket, request: str, *, acts: bool) -> bytes | None:
+def exchange(daemon: socket, request: str, *, acts: bool) -> bytes | None:
     """Send a request and return the line that answers it; None if the daemon goes away or is silent."""
     buffer = b""
     try:

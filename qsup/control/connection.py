@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -36,6 +37,8 @@ CHUNK: Final = 64 * 1024
 
 FAREWELL: Final = 1.0
 """How long a client may take to read the last of its output once its connection is to end, in seconds."""
+
+_LINE_END: Final = re.compile(rb"\A\r?\n")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -192,7 +195,8 @@ class Connection:
                 typing.cancel()
 
     async def _type(self, console: Console, *, read_only: bool) -> None:
-        data = self._splitter.rest()
+        # The end of the line that the command stood on is not typed, if the client writes lines.
+        data = _LINE_END.sub(b"", self._splitter.rest())
         while data or (data := await self._inbox.read(CHUNK)):
             if not read_only:
                 # What is typed while the guest is off is lost, as on the cable of a machine without power.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qsup.clock import iso
 from qsup.control.text import duration, printable
@@ -29,13 +29,20 @@ def explain(view: GuestView, wall: float) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence)
 
 
+_IS: Final = {
+    Phase.GAVE_UP: "given up (phase gave-up)",
+    Phase.BACKOFF: "down until its restart is due (phase backoff)",
+    Phase.UNREACHABLE: "alive but silent (phase unreachable)",
+}
+
+
 def _phase(view: GuestView, wall: float) -> str:
     state = f" ({view.run_state})" if view.run_state and view.run_state != view.phase else ""
     ready = ""
     if view.phase is Phase.RUNNING:
         ready = " and ready" if view.ready else ", not ready yet"
     since = f"since {iso(view.since)}, for {duration(wall - view.since)}"
-    return f"{view.name} is {view.phase}{printable(state)}{ready} {since}."
+    return f"{view.name} is {_IS.get(view.phase, view.phase)}{printable(state)}{ready} {since}."
 
 
 def _wanted(view: GuestView) -> str:
@@ -51,7 +58,7 @@ def _end(end: EndView, wall: float) -> list[str]:
     return [
         f"Its last run ended at {iso(end.at)}, {duration(wall - end.at)} ago{ran}: {end.cause}{status}.",
         _sentence(end.detail),
-        f"What was decided then: {_sentence(end.decision)}" if end.decision else "",
+        f"What was decided then: {printable(end.decision)}." if end.decision else "",
     ]
 
 

@@ -3,114 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from qemu.qmp import ExecuteError, QMPClient
 
 from qsup.control.commands import COMMANDS
-from qsup.control.connection import Limits
 from qsup.control.peer import Peer
-from qsup.control.server import ControlServer, bind
+from qsup.control.server import bind
 from qsup.errors import QmpRefused, QsupError, Refused
 from qsup.events import Kind
 from qsup.guest.phase import Verb
-from tests.fakes.fake_supervisor import FakeSupervisor, stopped, view
+from tests.fakes.control_bench import LIMITS, Bench, running_bench, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
-
-LIMITS = Limits(clients=8, handshake=0.2, message=16384, pending=256 * 1024)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the server work until something is so that nobody announces."""
-    loop = asyncio.get_running_loop()
-    while not condition():
-        turn = asyncio.Event()
-        loop.call_soon(turn.set)
-        await turn.wait()
-
-
-class Client:
-    """A client that writes what a test says and reads lines."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def connect(cls, path: str, *, negotiate: bool = True) -> Client:
-        client = cls(*await asyncio.open_unix_connection(path, limit=1 << 20))
-        if negotiate:
-            assert "QMP" in await client.line()
-            assert await client.ask("qmp_capabilities") == {"return": {}}
-        return client
-
-    async def line(self) -> Any:
-        async with asyncio.timeout(5):
-            return json.loads(await self.reader.readline() or b"null")
-
-    async def ask(self, execute: str, /, **arguments: Any) -> Any:
-        self.write({"execute": execute, "arguments": arguments})
-        while "event" in (line := await self.line() or {}):
-            pass
-        return line
-
-    def write(self, message: object) -> None:
-        self.writer.write(message if isinstance(message, bytes) else json.dumps(message).encode())
-
-    async def rest(self) -> bytes:
-        """What still comes until the server closes."""
-        async with asyncio.timeout(5):
-            try:
-                return await self.reader.read()
-            except ConnectionResetError:
-                return b""
-
-    async def close(self) -> None:
-        self.writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self.writer.wait_closed()
-
-
-class Bench:
-    """A server, its fake supervisor, and clients that are closed at the end."""
-
-    def __init__(self, path: str, server: ControlServer, guests: FakeSupervisor) -> None:
-        self.path = path
-        self.server = server
-        self.guests = guests
-        self._clients: list[Client] = []
-
-    async def client(self, *, negotiate: bool = True) -> Client:
-        client = await Client.connect(self.path, negotiate=negotiate)
-        self._clients.append(client)
-        return client
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
-        await self.server.close()
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    guests = FakeSupervisor(view("web1"), view("web2"), stopped("db1"))
-    path = str(tmp_path / "control.sock")
-    server = ControlServer(path, guests, LIMITS)
-    await server.start()
-    bench = Bench(path, server, guests)
-    yield bench
-    await bench.close()
-    assert asyncio.all_tasks() == {asyncio.current_task()}, "the server left a task behind"
-    assert not guests.bus.subscribers, "a connection left its subscription behind"
+    async with running_bench(tmp_path) as bench:
+        yield bench
 
 
 async def test_the_greeting_and_the_negotiation_are_qmps(bench: Bench) -> None:
@@ -398,7 +316,7 @@ async def test_a_console_is_raw_both_ways_after_its_answer(bench: Bench) -> None
     console = bench.guests.consoles["web1"]
     console.log = b"one\ntwo\r\nthree"
     client = await bench.client()
-    client.write(b'{"execute":"guest-console","arguments":{"name":"web1","tail":2}}typed ahead')
+    client.write(b'{"execute":"guest-console","arguments":{"name":"web1","tail":2}}\ntyped ahead')
     assert (await client.line())["return"] == {"name": "web1", "serial": "console", "read-only": False}
     async with asyncio.timeout(5):
         assert await client.reader.readexactly(10) == b"two\r\nthree"

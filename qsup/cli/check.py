@@ -1,0 +1,77 @@
+"""``qsup check``: whether guest files can be used, and whether this host can do what they ask. Needs no daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qsup import paths
+from qsup.cli.output import complain, show, show_json
+from qsup.control.text import printable
+from qsup.errors import QsupError, UsageError
+from qsup.preflight import preflight
+from qsup.probe import probe
+from qsup.spec.load import load
+
+if TYPE_CHECKING:
+    from qsup.cli.arguments import Options
+    from qsup.spec.load import Configuration
+
+
+def check(options: Options) -> int:
+    """Print every problem; return 1 if there is one."""
+    directory = _directory(options)
+    if not directory.is_dir():
+        raise UsageError(f"there is no directory {directory}; name the configuration with --config")
+    configuration = load(directory)
+    names = _names(configuration, directory, options.files)
+    problems = _problems(configuration, names if options.files else None) + _obstacles(configuration, names)
+    if options.json:
+        show_json({"guests": len(names), "problems": problems})
+    else:
+        complain("\n".join(printable(problem) for problem in problems))
+        show("" if problems else f"{len(names)} guest{'s' * (len(names) != 1)}: no problems\n")
+    return 1 if problems else 0
+
+
+def _directory(options: Options) -> Path:
+    """The configuration directory: the one that is named, the one that the files are in, or the default."""
+    if options.config is not None:
+        return Path(options.config)
+    if options.files:
+        return Path(options.files[0]).absolute().parent.parent
+    return paths.default_paths().config
+
+
+def _names(configuration: Configuration, directory: Path, files: list[str]) -> list[str]:
+    known = sorted({*configuration.guests, *configuration.broken})
+    if not files:
+        return known
+    names = []
+    for file in files:
+        path = Path(file).absolute()
+        if path.parent.resolve() != (directory / "guests").resolve() or path.stem not in known:
+            raise UsageError(f"{file} is no guest file in {directory / 'guests'}")
+        names.append(path.stem)
+    return names
+
+
+def _problems(configuration: Configuration, names: list[str] | None) -> list[str]:
+    if names is None:
+        return [str(problem) for problem in configuration.problems]
+    return [str(problem) for name in names for problem in configuration.problems_of(name)]
+
+
+def _obstacles(configuration: Configuration, names: list[str]) -> list[str]:
+    """What this host lacks for the guests whose files can be used."""
+    found = []
+    for name in names:
+        spec = configuration.guests.get(name)
+        if spec is None:
+            continue
+        try:
+            sentences = preflight(spec, probe(str(spec.qemu.binary or configuration.daemon.qemu_binary)))
+        except QsupError as error:
+            sentences = [str(error)]
+        found += [f"{name}: not possible on this host: {sentence}" for sentence in sentences]
+    return found
