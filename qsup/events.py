@@ -50,4 +50,8 @@ class Event(msgspec.Struct, frozen=True):
         """The event as a QMP client expects it."""
         seconds = int(self.at)
         micro = int((self.at - seconds) * 1_000_000)
-        return {"event": self.kind.value, "data": self.data, "timestamp": {"seconds": seconds, "microseconds": micro}}
+        return {
+            "event": self.kind.value,
+            "data": self.data,
+            "timestamp": {"seconds": seconds, "microseconds": micro},
+        }

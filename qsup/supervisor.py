@@ -235,7 +235,9 @@ class Supervisor:
     async def start_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
         """Start guests in the order of ``after``, a few at a time; what became of each."""
         places = asyncio.Semaphore(self._configuration.daemon.parallel_starts)
-        return await self._many(names, Verb.START, by, {name: self._actor(name).spec.after for name in names}, places)
+        return await self._many(
+            names, Verb.START, by, {name: self._actor(name).spec.after for name in names}, places
+        )
 
     async def stop_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
         """Stop guests, each before those that it comes after; what became of each."""
@@ -245,7 +247,12 @@ class Supervisor:
         return await self._many(names, Verb.STOP, by, later, asyncio.Semaphore(len(names) or 1))
 
     async def _many(
-        self, names: list[str], verb: Verb, by: str, order: dict[str, tuple[str, ...]], places: asyncio.Semaphore
+        self,
+        names: list[str],
+        verb: Verb,
+        by: str,
+        order: dict[str, tuple[str, ...]],
+        places: asyncio.Semaphore,
     ) -> dict[str, str | QsupError]:
         results: dict[str, str | QsupError] = {}
 
@@ -290,7 +297,9 @@ class Supervisor:
         changes = diff(actor.spec, spec)
         if changes:
             actor.spec = spec
-            self.bus.publish(Kind.SPEC, name=name, change="changed", paths=[str(change) for change in changes])
+            self.bus.publish(
+                Kind.SPEC, name=name, change="changed", paths=[str(change) for change in changes]
+            )
         return bool(changes)
 
     async def _welcome(self, spec: GuestSpec) -> None:

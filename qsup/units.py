@@ -46,7 +46,9 @@ class Duration(float):
         """Read ``"90 s"``; raise ValueError naming the accepted form."""
         match = _QUANTITY.fullmatch(text.strip())
         if match is None or match[2] not in _DURATION_UNITS:
-            raise ValueError(f'{text!r} is not a duration; write "90 s" (units: {", ".join(_DURATION_UNITS)})')
+            raise ValueError(
+                f'{text!r} is not a duration; write "90 s" (units: {", ".join(_DURATION_UNITS)})'
+            )
         return cls(round(float(match[1]) * _DURATION_UNITS[match[2]], 6))
 
     def __str__(self) -> str:

@@ -20,20 +20,43 @@ SPEC = GuestSpec(name="web1")
 
 STATES: dict[Phase, State] = {
     Phase.STOPPED: State(phase=Phase.STOPPED),
-    Phase.STARTING: State(phase=Phase.STARTING, wanted=Wanted.RUNNING, commanded=True, launch=Launch(token="")),
+    Phase.STARTING: State(
+        phase=Phase.STARTING, wanted=Wanted.RUNNING, commanded=True, launch=Launch(token="")
+    ),
     Phase.RUNNING: State(
-        phase=Phase.RUNNING, wanted=Wanted.RUNNING, commanded=True, launch=LAUNCH, connected=True, run_state="running"
+        phase=Phase.RUNNING,
+        wanted=Wanted.RUNNING,
+        commanded=True,
+        launch=LAUNCH,
+        connected=True,
+        run_state="running",
     ),
     Phase.PAUSED: State(
-        phase=Phase.PAUSED, wanted=Wanted.RUNNING, commanded=True, launch=LAUNCH, connected=True, run_state="paused"
+        phase=Phase.PAUSED,
+        wanted=Wanted.RUNNING,
+        commanded=True,
+        launch=LAUNCH,
+        connected=True,
+        run_state="paused",
     ),
     Phase.STOPPING: State(
-        phase=Phase.STOPPING, commanded=True, launch=LAUNCH, connected=True, descent=Descent("acpi", 1, 1, 100.0)
+        phase=Phase.STOPPING,
+        commanded=True,
+        launch=LAUNCH,
+        connected=True,
+        descent=Descent("acpi", 1, 1, 100.0),
     ),
     Phase.BACKOFF: State(
-        phase=Phase.BACKOFF, wanted=Wanted.RUNNING, commanded=True, next_try=210.0, failures=(195.0,), streak=1
+        phase=Phase.BACKOFF,
+        wanted=Wanted.RUNNING,
+        commanded=True,
+        next_try=210.0,
+        failures=(195.0,),
+        streak=1,
     ),
-    Phase.GAVE_UP: State(phase=Phase.GAVE_UP, wanted=Wanted.RUNNING, commanded=True, failures=(1.0,) * 5, streak=5),
+    Phase.GAVE_UP: State(
+        phase=Phase.GAVE_UP, wanted=Wanted.RUNNING, commanded=True, failures=(1.0,) * 5, streak=5
+    ),
     Phase.UNREACHABLE: State(phase=Phase.UNREACHABLE, wanted=Wanted.RUNNING, commanded=True, launch=LAUNCH),
 }
 
@@ -54,7 +77,16 @@ EVENTS: list[tuple[str, dict[str, Any]]] = [
     ("GUEST_CRASHLOADED", {"action": "run"}),
     ("RTC_CHANGE", {"offset": 1}),
 ]
-RUN_STATES = ["prelaunch", "running", "paused", "shutdown", "guest-panicked", "internal-error", "io-error", "nonsense"]
+RUN_STATES = [
+    "prelaunch",
+    "running",
+    "paused",
+    "shutdown",
+    "guest-panicked",
+    "internal-error",
+    "io-error",
+    "nonsense",
+]
 
 INPUTS: list[inputs.Input] = [
     *(inputs.Command(verb, "root") for verb in Verb),
@@ -93,7 +125,9 @@ def restarting(stop: Stop | None = None, on: RestartOn | None = None, **policy: 
     return GuestSpec(name="web1", restart=RestartPolicy(on=on or RestartOn(), **policy), stop=stop or Stop())
 
 
-def walk(state: State, *steps: inputs.Input, spec: GuestSpec = SPEC, now: float = 200.0) -> tuple[State, list[Effect]]:
+def walk(
+    state: State, *steps: inputs.Input, spec: GuestSpec = SPEC, now: float = 200.0
+) -> tuple[State, list[Effect]]:
     """Several steps in a row, a second apart; the last state, and the effects of the last step."""
     effects: list[Effect] = []
     for number, happened in enumerate(steps):

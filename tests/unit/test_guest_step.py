@@ -8,7 +8,19 @@ import pytest
 
 from qsup.events import Kind
 from qsup.guest import inputs
-from qsup.guest.effects import Arm, AskAgent, Connect, Effect, Persist, Publish, Qmp, QueryStatus, Reply, Signal, Spawn
+from qsup.guest.effects import (
+    Arm,
+    AskAgent,
+    Connect,
+    Effect,
+    Persist,
+    Publish,
+    Qmp,
+    QueryStatus,
+    Reply,
+    Signal,
+    Spawn,
+)
 from qsup.guest.phase import ALIVE, Cause, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
@@ -177,7 +189,9 @@ def test_resets_are_told_of_once_a_second() -> None:
 
 def test_a_reset_restarts_qemu_if_a_rule_says_so() -> None:
     spec = restarting(on=RestartOn(guest_reset=Reaction.RESTART), delay=Duration(0))
-    state, effects = walk(RUNNING, inputs.Happened("SHUTDOWN", {"guest": True, "reason": "guest-reset"}), spec=spec)
+    state, effects = walk(
+        RUNNING, inputs.Happened("SHUTDOWN", {"guest": True, "reason": "guest-reset"}), spec=spec
+    )
     assert commands(effects) == ["quit"]
     state, effects = walk(state, LEFT, spec=spec)
     assert any(isinstance(effect, Spawn) for effect in effects)
@@ -358,7 +372,9 @@ def test_a_stop_ends_the_backoff() -> None:
 
 
 def test_qmp_refusing_a_verb_is_its_trouble() -> None:
-    state, _ = walk(STATES[Phase.PAUSED], inputs.Command(Verb.RESUME, "root"), inputs.QmpDone("cont", "needs reset"))
+    state, _ = walk(
+        STATES[Phase.PAUSED], inputs.Command(Verb.RESUME, "root"), inputs.QmpDone("cont", "needs reset")
+    )
     assert (state.pending, state.trouble) == (None, "needs reset")
 
 
@@ -380,5 +396,3 @@ def test_an_unknown_exit_status_is_completed_when_the_kernel_tells_it() -> None:
     assert state.last_end is not None
     assert (state.last_end.cause, str(state.last_end.status)) == (Cause.QEMU_SIGNAL, "signal 11 (SIGSEGV)")
     assert [effect.kind for effect in effects if isinstance(effect, Publish)] == [Kind.STATUS]
-
-

@@ -28,7 +28,9 @@ policies = st.builds(
     delay=st.sampled_from([Duration(0), Duration(1)]),
     limit=st.integers(0, 3),
     on=st.builds(
-        RestartOn, guest_panic=st.sampled_from([None, *Reaction]), guest_shutdown=st.sampled_from([None, *Reaction])
+        RestartOn,
+        guest_panic=st.sampled_from([None, *Reaction]),
+        guest_shutdown=st.sampled_from([None, *Reaction]),
     ),
 )
 

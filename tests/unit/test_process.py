@@ -91,9 +91,13 @@ async def test_nothing_else_of_the_daemon_is_inherited(tmp_path: Path) -> None:
 
 def stranger() -> int:
     """A process that is nobody's child here: its parent has left."""
-    script = f"import subprocess, os; null = subprocess.DEVNULL; print(subprocess.Popen({SLEEPER!r}, stdin=null, "
+    script = (
+        f"import subprocess, os; null = subprocess.DEVNULL; print(subprocess.Popen({SLEEPER!r}, stdin=null, "
+    )
     script += "stdout=null, stderr=null).pid, flush=True); os._exit(0)"
-    return int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    return int(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    )
 
 
 @pytest.mark.skipif(not knows_exit_info(), reason="this kernel has no PIDFD_INFO_EXIT (Linux 6.15)")
