@@ -1,0 +1,315 @@
+"""The real QEMU takes every command line that is written down in tests/golden, and makes of it what it should."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import pytest
+
+from qsup.argv.build import build
+from qsup.argv.invocation import QEMU_LOG, QMP_FILE, HostFacts, LaunchContext
+from qsup.spec.model import (
+    Accel,
+    Boot,
+    Disk,
+    DiskBus,
+    DiskFormat,
+    GuestSpec,
+    HostPath,
+    Machine,
+    NicType,
+    Panic,
+    Serial,
+)
+from tests.golden.cases import CASES, load_case, name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from qsup.argv.invocation import Invocation
+
+DEADLINE = 60.0
+"""Seconds until a wait for QEMU is given up."""
+TOKEN = "0123456789abcdef"
+IN_OWN_NETWORK = """
+set -e
+ip tuntap add dev qsup-tap0 mode tap
+ip link add qsup-br0 type bridge
+mount -t tmpfs tmpfs /mnt
+mkdir -p /mnt/etc/qemu /mnt/work
+echo 'allow qsup-br0' >/mnt/etc/qemu/bridge.conf
+mount -t overlay -o lowerdir=/etc,upperdir=/mnt/etc,workdir=/mnt/work overlay /etc
+exec "$@"
+"""
+"""Makes the interfaces that the guest files name, and a bridge.conf, where nobody else sees them; then becomes QEMU."""
+
+
+class Launched:
+    """A QEMU started from an invocation, as the daemon does it; a context manager that kills it at the end."""
+
+    def __init__(self, invocation: Invocation, run_dir: Path, wrapper: Sequence[str] = ()) -> None:
+        self.stderr = run_dir / "stderr"
+        self.events: list[dict[str, Any]] = []
+        self.exit_status: int | None = None
+        argv = [*wrapper, *invocation.argv]
+        with ExitStack() as ours:
+            actions: list[tuple[int, int, int]] = []
+            for listener in invocation.listeners:
+                server = ours.enter_context(socket.socket(socket.AF_UNIX))
+                server.bind(str(run_dir / listener.file))
+                server.listen(1)
+                # Out of the way of the numbers that QEMU is to have.
+                high = fcntl.fcntl(server, fcntl.F_DUPFD_CLOEXEC, 100)
+                ours.callback(os.close, high)
+                actions.append((os.POSIX_SPAWN_DUP2, high, listener.fd))
+            null = os.open(os.devnull, os.O_RDWR)
+            stderr = os.open(self.stderr, os.O_WRONLY | os.O_CREAT)
+            ours.callback(os.close, null)
+            ours.callback(os.close, stderr)
+            actions += [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in ((null, 0), (null, 1), (stderr, 2))]
+            self.pid = os.posix_spawnp(argv[0], argv, dict(os.environ), file_actions=actions)
+            # While we still listen ourselves, a QEMU that dies at once shows as a closed connection all the same:
+            # our own ends are closed as this block ends.
+            self.qmp = self.connect(run_dir / QMP_FILE)
+        self._lines = self.qmp.makefile("r", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self.qmp.close()
+        if self.exit_status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    @staticmethod
+    def connect(path: Path) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(DEADLINE)
+        client.connect(str(path))
+        return client
+
+    def greet(self) -> None:
+        assert "QMP" in self._message()
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: Any) -> Any:
+        self.qmp.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        while "event" in (message := self._message()):
+            self.events.append(message)
+        return message["return"]
+
+    def event(self, name: str) -> None:
+        """Wait for an event of this name; those before it are dropped."""
+        while (self.events.pop(0) if self.events else self._message()).get("event") != name:
+            pass
+
+    def quit(self) -> None:
+        """End QEMU and see that it went well, without a word but on what the host's CPU lacks."""
+        self.execute("quit")
+        self.exit_status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        said = [line for line in self.stderr.read_text().splitlines() if "host doesn't support" not in line]
+        assert (self.exit_status, said) == (0, [])
+
+    def _message(self) -> dict[str, Any]:
+        try:
+            line = self._lines.readline()
+        except OSError:
+            line = ""
+        assert line, f"QEMU has closed QMP and says: {self.stderr.read_text()}"
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+
+def launch(spec: GuestSpec, binary: str, run_dir: Path, wrapper: Sequence[str] = ()) -> Launched:
+    invocation = build(spec, HostFacts(binary, kvm=False), LaunchContext(TOKEN, str(run_dir)))
+    launched = Launched(invocation, run_dir, wrapper)
+    try:
+        launched.greet()
+    except BaseException:
+        launched.__exit__()
+        raise
+    return launched
+
+
+def marked_cases() -> list[Any]:
+    def case(path: Path) -> Any:
+        marks = [pytest.mark.kvm] if load_case(path).machine.accel is Accel.KVM else []
+        return pytest.param(path, id=name(path), marks=marks)
+
+    return [case(path) for path in CASES]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    return directory
+
+
+@pytest.mark.parametrize("case", marked_cases())
+def test_qemu_takes_the_command_line(case: Path, qemu_binary: str, tmp_path: Path, run_dir: Path) -> None:
+    skip_unless_the_cpu_can_be_had(load_case(case), qemu_binary)
+    with ExitStack() as cleanup:
+        spec = with_images(load_case(copied(case, tmp_path)), cleanup)
+        with launch(spec, qemu_binary, run_dir, wrapper_for(spec)) as guest:
+            assert guest.execute("query-status")["status"] == "prelaunch"
+            assert guest.execute("query-name") == {"name": spec.name}
+            assert guest.execute("query-kvm")["enabled"] == (spec.machine.accel is Accel.KVM)
+            nodes = {node["node-name"] for node in guest.execute("query-named-block-nodes")}
+            assert {f"disk-{disk}" for disk in spec.disk} <= nodes
+            guest.quit()
+
+
+def skip_unless_the_cpu_can_be_had(spec: GuestSpec, binary: str) -> None:
+    """A hypervisor below this host may promise a CPU feature that it does not have; QEMU aborts on it."""
+    if spec.machine.accel is not Accel.KVM:
+        return
+    options = ["-nodefaults", "-machine", "q35", "-accel", "kvm", "-display", "none", "-S", "-qmp", "stdio"]
+    script = b'{"execute": "qmp_capabilities"}{"execute": "quit"}'
+    tried = subprocess.run([binary, *options, "-cpu", spec.cpu.model], input=script, capture_output=True)
+    if tried.returncode:
+        pytest.skip(
+            f"KVM cannot give the CPU model {spec.cpu.model} here: {tried.stderr.decode().splitlines()[0]}"
+        )
+
+
+def copied(case: Path, to: Path) -> Path:
+    """The case in a configuration directory of its own, where its images can be made."""
+    for part in ("guests", "profiles"):
+        if (directory := case.parents[1] / part).exists():
+            shutil.copytree(directory, to / part)
+    return to / "guests" / case.name
+
+
+def with_images(spec: GuestSpec, cleanup: ExitStack) -> GuestSpec:
+    """Make all files that the guest names; a block device that is not there is replaced by a loop device."""
+    if spec.boot.kernel is not None:
+        make_kernel(spec.boot.kernel)
+    for file in (spec.boot.initrd, *(cdrom.file for cdrom in spec.cdrom.values())):
+        if file is not None:
+            make_image(file, DiskFormat.RAW)
+    disks = {}
+    for key, disk in spec.disk.items():
+        if disk.file.startswith("/dev/"):
+            disks[key] = msgspec.structs.replace(disk, file=loop_device(cleanup))
+        else:
+            make_image(disk.file, disk.format)
+            disks[key] = disk
+    return msgspec.structs.replace(spec, disk=disks)
+
+
+def make_image(file: str, format: DiskFormat) -> None:  # noqa: A002 - as everywhere else
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    command = ["qemu-img", "create", "-q", "-f", format, file, "1M"]
+    subprocess.run(command, check=True)
+
+
+def make_kernel(file: str) -> None:
+    """What QEMU takes for a Linux kernel, by its header alone (Linux: Documentation/arch/x86/boot.rst)."""
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    kernel = bytearray(8192)
+    kernel[0x1F1] = 1  # setup_sects
+    kernel[0x1FE:0x200] = b"\x55\xaa"
+    kernel[0x202:0x206] = b"HdrS"
+    kernel[0x206:0x208] = b"\x0c\x02"  # protocol 2.12
+    kernel[0x211] = 1  # LOADED_HIGH
+    kernel[0x22C:0x230] = b"\xff\xff\xff\x37"  # initrd_addr_max
+    with open(file, "wb") as out:
+        out.write(kernel)
+
+
+def loop_device(cleanup: ExitStack) -> HostPath:
+    fd = os.memfd_create("disk")
+    os.truncate(fd, 1 << 20)
+    file = f"/proc/{os.getpid()}/fd/{fd}"
+    cleanup.callback(os.close, fd)
+    try:
+        made = subprocess.run(["losetup", "--show", "--find", file], capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"no block device can be made here: {error}")
+    if made.returncode:
+        pytest.skip(f"no block device can be made here: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    cleanup.callback(subprocess.run, ["losetup", "--detach", device], check=True)
+    return HostPath(device)
+
+
+def wrapper_for(spec: GuestSpec) -> list[str]:
+    """The command that makes the interfaces a guest names and then becomes QEMU; skips where that cannot be."""
+    kinds = {nic.type for nic in spec.nic.values()}
+    if kinds <= {NicType.USER}:
+        return []
+    wrapper = ["unshare", "--net", "--mount", "sh", "-c", IN_OWN_NETWORK, "sh"]
+    tried = subprocess.run([*wrapper, "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"no interfaces can be made here: {tried.stderr.strip()}")
+    missing = [nic.helper for nic in spec.nic.values() if nic.helper and not os.path.exists(nic.helper)]
+    if missing:
+        pytest.skip(f"{missing[0]} is not installed")
+    return wrapper
+
+
+def heartbeat(image: Path, machine: str = "q35", bus: DiskBus = DiskBus.VIRTIO_BLK) -> GuestSpec:
+    """The guest that boots from the one of two disks that has something to boot."""
+    blank = image.with_name("blank.img")
+    make_image(str(blank), DiskFormat.RAW)
+    read_only = bus is not DiskBus.IDE
+    return GuestSpec(
+        name="heartbeat",
+        machine=Machine(type=machine, accel=Accel.TCG),
+        disk={
+            "blank": Disk(file=HostPath(blank), format=DiskFormat.RAW, bus=bus),
+            "root": Disk(file=HostPath(image), format=DiskFormat.RAW, bus=bus, read_only=read_only),
+        },
+        boot=Boot(order=("root",)),
+        serial={"console": Serial()},
+        panic=Panic(enabled=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "bus"),
+    [
+        *[("q35", bus) for bus in DiskBus],
+        *[("pc", bus) for bus in DiskBus],
+    ],
+)
+def test_the_firmware_boots_what_the_order_names_on_every_bus(
+    machine: str, bus: DiskBus, qemu_binary: str, heartbeat_image: Path, tmp_path: Path, run_dir: Path
+) -> None:
+    image = tmp_path / "heartbeat.img"
+    shutil.copy(heartbeat_image, image)
+    with launch(heartbeat(image, machine, bus), qemu_binary, run_dir) as guest:
+        console = guest.connect(run_dir / "serial-console.sock")
+        guest.execute("cont")
+        assert console.makefile("rb").readline().startswith(b"heartbeat: keys")
+        console.close()
+        guest.quit()
+
+
+@pytest.mark.parametrize(("key", "told"), [(b"t", True), (b"r", False)], ids=["triple fault", "reset"])
+def test_the_log_tells_a_triple_fault_from_a_reset(
+    key: bytes, told: bool, qemu_binary: str, heartbeat_image: Path, tmp_path: Path, run_dir: Path
+) -> None:
+    image = tmp_path / "heartbeat.img"
+    shutil.copy(heartbeat_image, image)
+    with launch(heartbeat(image), qemu_binary, run_dir) as guest:
+        console = guest.connect(run_dir / "serial-console.sock")
+        guest.execute("cont")
+        console.makefile("rb").readline()
+        console.sendall(key)
+        guest.event("RESET")
+        assert ("Triple fault" in (run_dir / QEMU_LOG).read_text()) == told
+        console.close()

@@ -1,0 +1,29 @@
+"""Guests for tests of the command line, and the surroundings that they are built for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qsup.argv.build import build
+from qsup.argv.invocation import HostFacts, Invocation, LaunchContext
+from qsup.spec.model import (
+    Disk,
+    GuestSpec,
+    HostPath,
+)
+
+KVM = HostFacts("/usr/bin/qemu-system-x86_64", kvm=True)
+TCG = HostFacts("/usr/bin/qemu-system-x86_64", kvm=False)
+CONTEXT = LaunchContext("0123456789abcdef", "/run/qsup/guests/web1/0123456789abcdef")
+
+
+def disk(file: str = "/d", **keys: Any) -> Disk:
+    return Disk(file=HostPath(file), **keys)
+
+
+def guest(**keys: Any) -> GuestSpec:
+    return GuestSpec(name="web1", **keys)
+
+
+def built(facts: HostFacts = KVM, context: LaunchContext = CONTEXT, **keys: Any) -> Invocation:
+    return build(guest(**keys), facts, context)
