@@ -63,7 +63,7 @@ def spelled(text: str, tap: bool) -> GuestSpec:
 HOSTILE = st.text(st.sampled_from(",=\"'\\{}[]:-%/ ab\u2028") | st.characters(), max_size=8)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(text=HOSTILE, tap=st.booleans(), kvm=st.booleans())
 def test_no_text_of_a_guest_file_adds_removes_or_changes_another_option(
     text: str, tap: bool, kvm: bool

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsup.argv.build import build
@@ -54,6 +54,7 @@ def test_a_guest_with_a_refused_argument_is_not_built() -> None:
         build(spec, FACTS, CONTEXT)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["-device", "--global", "x", "-", "a=b,c", "-snapshot", ""]), max_size=6))
 def test_the_arguments_come_last_as_they_are(args: list[str]) -> None:
     plain = build(GuestSpec(name="web1"), FACTS, CONTEXT).argv
