@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsup import paths
-from qsup.cli.output import complain, show, show_json
-from qsup.control.text import printable
+from qsup.cli.output import show, show_json
+from qsup.control.text import printable_lines
 from qsup.errors import QsupError, UsageError
 from qsup.preflight import preflight
 from qsup.probe import probe
@@ -19,19 +19,27 @@ if TYPE_CHECKING:
 
 
 def check(options: Options) -> int:
-    """Print every problem; return 1 if there is one."""
+    """Print every problem of the files and return 1 if there is one.
+
+    What only this host lacks, now, is told but is no failure: a port may be taken by the very guest that is checked.
+    """
     directory = _directory(options)
     if not directory.is_dir():
         raise UsageError(f"there is no directory {directory}; name the configuration with --config")
     configuration = load(directory)
     names = _names(configuration, directory, options.files)
-    problems = _problems(configuration, names if options.files else None) + _obstacles(configuration, names)
+    problems = _problems(configuration, names if options.files else None)
+    obstacles = _obstacles(configuration, names)
     if options.json:
-        show_json({"guests": len(names), "problems": problems})
+        show_json({"guests": len(names), "problems": problems, "obstacles": obstacles})
     else:
-        complain("\n".join(printable(problem) for problem in problems))
-        show("" if problems else f"{len(names)} guest{'s' * (len(names) != 1)}: no problems\n")
+        show("".join(f"{printable_lines(text)}\n" for text in (*problems, *obstacles)))
+        show(f"{_count(len(names), 'guest')}, {_count(len(problems), 'problem')}\n")
     return 1 if problems else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _directory(options: Options) -> Path:

@@ -41,7 +41,9 @@ def console(daemon: Client, options: Options) -> int:
     keyboard = sys.stdin.fileno()
     with _raw(keyboard):
         # Only now: a key that is pressed after this line was read must not be lost in the change of mode.
-        _announce(f"{name}: serial port {attached['serial']}{' (read-only)' * options.read_only}{_how_to_leave()}\r")
+        _announce(
+            f"{name}: serial port {attached['serial']}{' (read-only)' * options.read_only}{_how_to_leave()}\r"
+        )
         left = Relay(connection, keyboard, sys.stdout.fileno(), read_only=options.read_only).run(first)
     _announce(f"left {name}" if left else f"{name}: the daemon ended the console")
     return 0

@@ -241,7 +241,7 @@ def test_what_is_no_daemon_is_told_apart(tmp_path: Path) -> None:
 async def test_a_socket_of_somebody_else_is_exit_code_5(daemon: Daemon) -> None:
     # All is imported beforehand: the checkout need not be readable for others.
     program = (
-        "import locale, os, sys, qsup.cli.full; os.setgroups([]); os.setgid(65534); os.setuid(65534); "
+        "import locale, os, shutil, sys, qsup.cli.full; os.setgroups([]); os.setgid(65534); os.setuid(65534); "
         "sys.argv = ['qsup', 'list']; sys.exit(qsup.cli.main())"
     )
     done = await asyncio.to_thread(
