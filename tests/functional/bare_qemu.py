@@ -7,6 +7,7 @@ there to test.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
 import time
@@ -20,12 +21,22 @@ DEADLINE = 60.0
 
 
 class Line:
-    """One end of a stream to QEMU. Remembers all that came, and finds the next occurrence of a text in it."""
+    """One end of a stream to QEMU. Remembers all that came, and finds the next occurrence of a text in it.
 
-    def __init__(self) -> None:
+    ``group`` holds all lines of one QEMU. Whoever waits on one reads the others, too: a guest whose serial port
+    nobody reads comes to a halt in the middle of what it has to say.
+    """
+
+    def __init__(self, group: list[Line]) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.seen = b""
+        self.ended = False
         self._read_to = 0
+        self._group = group
+        group.append(self)
+
+    def fileno(self) -> int:
+        return self.ours.fileno()
 
     def send(self, data: bytes) -> None:
         self.ours.sendall(data)
@@ -34,16 +45,23 @@ class Line:
         """Wait for ``wanted`` behind what was expected before; return what came up to its end."""
         until = time.monotonic() + deadline
         while (at := self.seen.find(wanted, self._read_to)) < 0:
-            self.ours.settimeout(max(0.001, until - time.monotonic()))
-            try:
-                chunk = self.ours.recv(65536)
-            except TimeoutError:
-                chunk = b""
-            if not chunk:
+            open_lines = [line for line in self._group if not line.ended]
+            readable = select.select(open_lines, [], [], max(0.0, until - time.monotonic()))[0]
+            if self.ended or not readable:
                 raise AssertionError(f"{wanted!r} did not come; after the last match came {self.rest()!r}")
-            self.seen += chunk
+            for line in readable:
+                line.receive()
         start, self._read_to = self._read_to, at + len(wanted)
         return self.seen[start : self._read_to]
+
+    def receive(self) -> None:
+        """Take what has come; to be called when there is something to read."""
+        try:
+            chunk = self.ours.recv(65536)
+        except ConnectionResetError:
+            chunk = b""
+        self.seen += chunk
+        self.ended = not chunk
 
     def rest(self) -> bytes:
         """What has been received and not been matched yet."""
@@ -61,9 +79,10 @@ class BareQemu:
     """
 
     def __init__(self, binary: str, *arguments: str, lines: Sequence[str] = ()) -> None:
-        self.qmp, self.serial = Line(), Line()
-        self.lines = {name: Line() for name in lines}
-        fds = [line.theirs.fileno() for line in (self.qmp, self.serial, *self.lines.values())]
+        self._group: list[Line] = []
+        self.qmp, self.serial = Line(self._group), Line(self._group)
+        self.lines = {name: Line(self._group) for name in lines}
+        fds = [line.theirs.fileno() for line in self._group]
         command = [
             binary,
             *("-nodefaults", "-no-user-config", "-display", "none"),
@@ -74,7 +93,7 @@ class BareQemu:
         for name, fd in zip(self.lines, fds[2:], strict=True):
             command += ["-chardev", f"socket,id={name},fd={fd}"]
         self.process = subprocess.Popen([*command, *arguments], stdin=subprocess.DEVNULL, pass_fds=fds)
-        for line in (self.qmp, self.serial, *self.lines.values()):
+        for line in self._group:
             line.theirs.close()
         self.events: list[dict[str, Any]] = []
         self._next_message()
@@ -86,7 +105,7 @@ class BareQemu:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-        for line in (self.qmp, self.serial, *self.lines.values()):
+        for line in self._group:
             line.close()
 
     def execute(self, command: str, **arguments: Any) -> Any:
