@@ -12,10 +12,10 @@ class Bucket:
         self._tokens = burst
         self._counted: float | None = None
 
-    def take(self, now: float) -> float:
-        """Take a token; return how many seconds to wait before using it, 0.0 if it was there."""
+    def take(self, now: float, cost: float = 1.0) -> float:
+        """Take ``cost`` tokens; return how many seconds to wait before using them, 0.0 if they were there."""
         self._refill(now)
-        self._tokens -= 1
+        self._tokens -= cost
         return 0.0 if self._tokens >= 0 else -self._tokens / self._rate
 
     def spend(self, now: float) -> bool:

@@ -15,7 +15,8 @@ import pytest
 from qemu.qmp import QMPClient
 
 from qsup.errors import QmpLost, QmpRefused, QmpUnanswered
-from qsup.qmp.session import LINE_LIMIT, QmpEvent, QmpSession, checked_event, printable
+from qsup.qmp.client import LINE_LIMIT
+from qsup.qmp.session import QmpEvent, QmpSession, checked_event, printable
 from tests.fakes.fake_qmp import Peer, Script, serving
 
 
