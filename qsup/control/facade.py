@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from qsup.argv.invocation import Invocation
@@ -50,7 +50,7 @@ class Reload(Protocol):
 class Console(Protocol):
     """One serial port of a running or stopped guest."""
 
-    def attach(self) -> AbstractContextManager[AsyncIterator[bytes]]:
+    def attach(self) -> AbstractContextManager[AsyncIterable[bytes]]:
         """A new viewer of what the guest prints from now on."""
 
     async def write(self, data: bytes) -> None:
