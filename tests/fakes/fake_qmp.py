@@ -61,6 +61,12 @@ class Peer:
         await self.say({"return": {} if value is None else value, "id": command["id"]})
         return command
 
+    def hang_up(self) -> None:
+        """Close at once, in the same turn of the event loop, so that what was said last and the end come together."""
+        sock = self.writer.get_extra_info("socket")
+        assert self.writer.transport.get_write_buffer_size() == 0
+        sock.shutdown(socket.SHUT_RDWR)
+
     async def gone(self) -> None:
         """Wait until the client has hung up."""
         while await self.reader.read(65536):
