@@ -13,6 +13,8 @@ import random
 from typing import TYPE_CHECKING, Any, assert_never
 
 from qsup import clock
+from qsup.argv.draft import serial_file
+from qsup.argv.invocation import AGENT_FILE
 from qsup.errors import QmpError, QsupError, RecordError, Refused
 from qsup.events import Kind
 from qsup.guest import effects as do
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AGENT_SOCKET = "agent.sock"
 LAST_WORDS = 0.5
 """Seconds that the QMP session of a process that has ended may take to deliver its last events."""
 
@@ -261,7 +262,11 @@ class Actor:
             run_state = "prelaunch" if fresh else await line.run_state()
         except QsupError as error:
             await line.close()
-            if not running.process.exited:
+            # A QEMU that ends loses its session first; then its end says more than this.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self.until(lambda: self.running is not running)
+            if self.running is running:
                 self.post(inputs.ConnectFailed(f"QEMU runs as pid {running.process.pid}, but {error}"))
             return
         self._line = line
@@ -284,7 +289,7 @@ class Actor:
             self.post(inputs.AgentAnswered("the guest has no agent channel"))
             return
         try:
-            await agent_execute(self.running.run_dir, AGENT_SOCKET, "guest-shutdown", {}, expect_reply=False)
+            await agent_execute(self.running.run_dir, AGENT_FILE, "guest-shutdown", {}, expect_reply=False)
         except QsupError as error:
             self.post(inputs.AgentAnswered(str(error)))
         else:
@@ -294,7 +299,7 @@ class Actor:
         for serial in running.spec.serial:
             console = self.console(serial)
             if not console.connected:
-                self._tasks.create_task(self._connect_console(console, running, f"serial-{serial}.sock"))
+                self._tasks.create_task(self._connect_console(console, running, serial_file(serial)))
 
     async def _connect_console(self, console: Console, running: Running, file: str) -> None:
         try:

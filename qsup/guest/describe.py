@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qsup.argv.invocation import VNC_FILE
 from qsup.guest.phase import ALIVE
 from qsup.guest.policy import within_window
 from qsup.guest.view import EndView, GuestView
@@ -62,7 +63,7 @@ def describe(
         cpus=shown.cpu.count,
         run_dir=str(run_dir) if run_dir else None,
         serials=tuple(shown.serial),
-        display=f"vnc on unix:{run_dir}/vnc.sock"
+        display=f"vnc on unix:{run_dir}/{VNC_FILE}"
         if run_dir and shown.display.type is DisplayType.VNC
         else None,
         trouble=state.trouble,

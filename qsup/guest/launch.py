@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qsup.argv.build import build
-from qsup.argv.invocation import LOCK_FD, QEMU_LOG, LaunchContext
+from qsup.argv.invocation import LOCK_FD, QEMU_LOG, QMP_FILE, LaunchContext
 from qsup.errors import LaunchError, RecordError
 from qsup.guest import record
 from qsup.preflight import preflight
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 STDERR: Final = "stderr.log"
 """QEMU's stdout and stderr, in the run directory."""
-QMP_SOCKET: Final = "qmp.sock"
 STDERR_TAIL: Final = 4096
 """Bytes of stderr that go with an end."""
 LOG_SIGHT: Final = 256 << 10
@@ -100,7 +99,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
             undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
             host.paths.guest_state(spec.name).mkdir(mode=0o700, parents=True, exist_ok=True)
             fds = _open_fds(made, run_dir, host.lock_file(spec.name), ours)
-            qmp = await endpoint.connect(run_dir, QMP_SOCKET)
+            qmp = await endpoint.connect(run_dir, QMP_FILE)
             undo.callback(qmp.close)
             written = record.LaunchRecord(
                 boot_id=host.boot_id, token=token, accel=made.accel, spec=msgspec.Raw(codec.encode(spec))
@@ -112,8 +111,14 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
             record.write(host.launch_file(spec.name), written)
         except OSError as error:
             raise LaunchError(f"cannot prepare the launch: {error}") from error
-    host.keeper.watch(run_dir / STDERR)
-    return Running(process, written, spec, run_dir), qmp
+    return _watched(Running(process, written, spec, run_dir), host), qmp
+
+
+def _watched(running: Running, host: Host) -> Running:
+    """Keep small what this QEMU writes."""
+    for file in (STDERR, QEMU_LOG):
+        host.keeper.watch(running.run_dir / file)
+    return running
 
 
 def _open_fds(made: Invocation, run_dir: Path, lock_file: Path, ours: contextlib.ExitStack) -> dict[int, int]:
@@ -127,6 +132,8 @@ def _open_fds(made: Invocation, run_dir: Path, lock_file: Path, ours: contextlib
     fds[0] = own(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     fds[1] = fds[2] = own(os.open(run_dir / STDERR, flags, 0o600))
+    # Under TCG QEMU opens its log itself, and writes it from its first reset on: it must be there to be watched.
+    (run_dir / QEMU_LOG).touch(mode=0o600)
     for listener in made.listeners:
         fds[listener.fd] = ours.enter_context(endpoint.listen(run_dir, listener.file)).fileno()
     return fds
@@ -163,8 +170,8 @@ async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, record.Lau
     if process is None or written is None:
         return None, written, trouble
     run_dir = host.run_dir(spec.name, written.token)
-    host.keeper.watch(run_dir / STDERR)
-    return Running(process, written, _launched_spec(written, spec), run_dir), written, trouble
+    running = Running(process, written, _launched_spec(written, spec), run_dir)
+    return _watched(running, host), written, trouble
 
 
 async def _search(

@@ -12,9 +12,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from qsup import clock
+from qsup.argv.invocation import QMP_FILE
 from qsup.errors import QmpError
 from qsup.guest.inputs import Happened, Input, Lost, QmpDone
-from qsup.guest.launch import QMP_SOCKET
 from qsup.qmp import endpoint
 from qsup.qmp.bucket import Bucket
 from qsup.qmp.session import QmpEvent, QmpSession
@@ -52,7 +52,7 @@ class Line:
     @staticmethod
     async def dial(running: Running) -> socket.socket:
         """A socket connected to the process's QMP server. Raises QmpError."""
-        return await endpoint.connect(running.run_dir, QMP_SOCKET)
+        return await endpoint.connect(running.run_dir, QMP_FILE)
 
     async def open(self, qmp: socket.socket, deadline: float) -> None:
         """Shake hands. Raises QmpError."""

@@ -34,7 +34,7 @@ from qsup.guest.inputs import (
 from qsup.guest.phase import Cause, Phase, Wanted
 from qsup.guest.restore import restore
 from qsup.guest.state import Ending, State
-from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, RECONNECT, STABLE, Env, Turn
+from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE, Env, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +153,9 @@ def _connected(turn: Turn, run_state: str) -> None:
     if turn.state.phase is Phase.STOPPING:
         _go_on_stopping(turn)
         return
+    if turn.launch.adopted:
+        # The last daemon may have died between a reset and the end of its grace.
+        verbs.rearm(turn)
     _observe(turn, run_state)
 
 
@@ -328,4 +331,5 @@ _TIMERS: Final[dict[str, Callable[[Turn], None]]] = {
     PRESS: _on_ladder(ladder.press),
     DEADLINE: _on_ladder(ladder.time_is_up),
     HARD: _on_ladder(ladder.harder),
+    REARM: verbs.rearm,
 }

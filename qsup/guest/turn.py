@@ -33,7 +33,9 @@ DEADLINE: Final = "deadline"
 """The time that the guest had for stopping itself is over."""
 HARD: Final = "hard"
 """QEMU has not answered to the present hard rung of the stop ladder."""
-TIMERS: Final = (STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD)
+REARM: Final = "rearm"
+"""The firmware is through with the last reset."""
+TIMERS: Final = (STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM)
 
 
 class Env(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from qsup.guest import ladder
-from qsup.guest.effects import Cancel, Reply
+from qsup.guest.effects import Arm, Cancel, Reply
 from qsup.guest.phase import Phase, Verb, Wanted
-from qsup.guest.turn import BACKOFF
+from qsup.guest.turn import BACKOFF, REARM
 from qsup.spec.model import Reaction
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from qsup.guest.turn import Turn
     from qsup.spec.model import GuestSpec
+
+REARM_AFTER: Final = 10.0
+"""Seconds after a reset in which a guest's own reset is not taken for an end."""
 
 
 class Deed(Enum):
@@ -174,16 +177,23 @@ def pauses_at_reset(spec: GuestSpec) -> bool:
 
 
 def reset_machine(turn: Turn) -> None:
-    """Reset, and let the vCPUs run again if it was an end that had stopped them."""
+    """Reset, and let the vCPUs run again if it was an end that had stopped them.
+
+    Under ``reboot=shutdown`` QEMU takes our own reset for an end, and SeaBIOS resets a machine that it finds
+    booted once more itself; so that action is suspended until the firmware is surely through.
+    """
+    turn.qmp("set-action", reboot="reset")
+    turn.qmp("system_reset")
     if pauses_at_reset(turn.env.spec):
-        # Under reboot=shutdown QEMU takes our own reset for an end as well; it looks at the action as it is asked.
-        turn.qmp("set-action", reboot="reset")
-        turn.qmp("system_reset")
-        turn.qmp("set-action", reboot="shutdown")
-    else:
-        turn.qmp("system_reset")
+        turn.do(Arm(REARM, REARM_AFTER))
     if turn.state.run_state in ("shutdown", "guest-panicked", "internal-error"):
         turn.qmp("cont")
+
+
+def rearm(turn: Turn) -> None:
+    """From now on QEMU stands still at the guest's resets again, if there is a rule for them."""
+    if turn.state.connected and pauses_at_reset(turn.env.spec):
+        turn.qmp("set-action", reboot="shutdown")
 
 
 _DEEDS: Final[dict[Deed, Callable[[Turn, str], str]]] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qsup.spec.codec import plain
-from qsup.spec.model import LIVE_KEYS
+from qsup.spec.model import LAUNCH_KEYS, LIVE_KEYS
 
 if TYPE_CHECKING:
     from qsup.spec.model import GuestSpec
@@ -31,10 +31,14 @@ def diff(old: GuestSpec, new: GuestSpec) -> tuple[Change, ...]:
         return ()
     before, after = _flat(plain(old)), _flat(plain(new))
     return tuple(
-        Change(path, before.get(path), after.get(path), live=path.partition(".")[0] in LIVE_KEYS)
+        Change(path, before.get(path), after.get(path), live=_is_live(path))
         for path in before | after
         if before.get(path) != after.get(path)
     )
+
+
+def _is_live(path: str) -> bool:
+    return path.partition(".")[0] in LIVE_KEYS and path not in LAUNCH_KEYS
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:

@@ -304,6 +304,9 @@ class GuestSpec(Section, frozen=True, kw_only=True):
 LIVE_KEYS: Final = ("description", "profile", "autostart", "after", "restart", "stop")
 """Keys that take effect without a restart of the guest: the supervisor reads them, QEMU does not."""
 
+LAUNCH_KEYS: Final = ("restart.on.guest-reset", "restart.on.triple-fault", "restart.on.guest-panic")
+"""Keys below those that QEMU must be told of as it starts."""
+
 
 class DaemonConfig(Section, frozen=True, kw_only=True):
     """The daemon's own file, `qsup.toml`."""

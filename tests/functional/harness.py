@@ -134,10 +134,10 @@ class Site:
             await self._reader
         return status
 
-    async def run(self, command: str, **arguments: Any) -> Any:
+    async def run(self, command_: str, **arguments: Any) -> Any:
         """Execute a command on the control socket."""
         async with asyncio.timeout(DEADLINE):
-            return await self.client.execute(command, {key.replace("_", "-"): v for key, v in arguments.items()})
+            return await self.client.execute(command_, {key.replace("_", "-"): v for key, v in arguments.items()})
 
     async def view(self, name: str) -> dict[str, Any]:
         """The facts of a guest."""
@@ -171,11 +171,15 @@ class Site:
         writer.close()
         await writer.wait_closed()
 
-    async def prints(self, name: str, text: str) -> None:
-        """Wait until the guest's console log holds a text."""
+    def printed(self, name: str) -> str:
+        """All that the guest has printed, over all its runs."""
         path = self.state / "guests" / name / "serial-console.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    async def prints(self, name: str, text: str, times: int = 1) -> None:
+        """Wait until the guest's console log holds a text so many times."""
         async with asyncio.timeout(DEADLINE):
-            while text not in (path.read_text(errors="replace") if path.exists() else ""):
+            while self.printed(name).count(text) < times:
                 # The log is a file, whose growth no event announces.
                 await asyncio.sleep(0.02)
 

@@ -24,7 +24,7 @@ from qsup.guest.effects import (
 from qsup.guest.phase import ALIVE, Cause, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
-from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, RECONNECT, STABLE
+from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE
 from qsup.guest.verbs import TABLE, Deed
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import Reaction, Restart, RestartOn, Stop, StopMethod
@@ -168,7 +168,7 @@ def test_a_panicked_guest_is_kept_for_inspection_if_its_file_says_so() -> None:
     again, effects = walk(state, inputs.RunState("guest-panicked"), spec=spec)
     assert (again.phase, commands(effects)) == (Phase.PAUSED, [])
     _, effects = walk(state, inputs.Command(Verb.RESET, "root"), spec=spec)
-    assert commands(effects) == ["system_reset", "cont"]
+    assert commands(effects) == ["set-action", "system_reset", "cont"]
 
 
 def test_a_reset_by_the_guest_itself_is_told_and_changes_no_phase() -> None:
@@ -202,7 +202,9 @@ def test_a_reset_restarts_qemu_if_a_rule_says_so() -> None:
 def test_an_operators_reset_is_not_taken_for_an_end_where_resets_pause() -> None:
     spec = restarting(on=RestartOn(guest_reset=Reaction.RESTART))
     _, effects = walk(RUNNING, inputs.Command(Verb.RESET, "root"), spec=spec)
-    assert commands(effects) == ["set-action", "system_reset", "set-action"]
+    assert commands(effects) == ["set-action", "system_reset"]
+    state, effects = walk(RUNNING, inputs.Timer(REARM), spec=spec)
+    assert effects == [Qmp("set-action", {"reboot": "shutdown"})]
 
 
 def test_five_failures_within_the_window_are_enough() -> None:
