@@ -22,6 +22,8 @@ BACKLOG: Final = 4
 """Clients that may wait; QEMU serves one at a time, and the supervisor is the only one."""
 PATIENCE: Final = 2.0
 """Seconds for a full backlog to clear."""
+RETRY: Final = 0.02
+"""Seconds between two looks at a full backlog, which no event announces the end of."""
 
 
 @contextlib.contextmanager
@@ -33,17 +35,22 @@ def _address(directory: Path, file: str) -> Iterator[str]:
         os.close(fd)
 
 
+def _unix_socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+
+
 def listen(directory: Path, file: str) -> socket.socket:
-    """A listening socket that only our own user can connect to. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    """A listening, non-blocking socket that only our own user can connect to. Raises OSError naming the file."""
+    listener = _unix_socket()
     try:
         with _address(directory, file) as address:
             listener.bind(address)
-        (directory / file).chmod(0o600)
+            # Nobody could connect in between: until listen() is called, connecting is refused.
+            os.chmod(address, 0o600)
         listener.listen(BACKLOG)
-    except BaseException:
+    except OSError as error:
         listener.close()
-        raise
+        raise OSError(error.errno, error.strerror, str(directory / file)) from error
     return listener
 
 
@@ -53,20 +60,26 @@ async def connect(directory: Path, file: str) -> socket.socket:
     ``connect`` on a Unix socket is instant or fails: with EAGAIN when the backlog is full, which asyncio would take
     for success.
     """
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    client = _unix_socket()
     try:
         async with asyncio.timeout(PATIENCE):
             while True:
-                with contextlib.suppress(BlockingIOError), _address(directory, file) as address:
-                    client.connect(address)
+                if _try(client, directory, file):
                     return client
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(RETRY)
     except TimeoutError:
         client.close()
-        raise QmpLost(f"{file}: too many clients wait for an answer already") from None
+        raise QmpLost(f"{directory / file}: too many clients wait for an answer already") from None
     except OSError as error:
         client.close()
-        raise QmpLost(f"{file}: nobody listens ({error.strerror})") from error
+        raise QmpLost(f"{directory / file}: nobody listens ({error.strerror})") from error
     except BaseException:
         client.close()
         raise
+
+
+def _try(client: socket.socket, directory: Path, file: str) -> bool:
+    with contextlib.suppress(BlockingIOError), _address(directory, file) as address:
+        client.connect(address)
+        return True
+    return False

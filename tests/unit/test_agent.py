@@ -7,13 +7,16 @@ import contextlib
 import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from qsup.errors import QmpError, QmpLost, QmpRefused, QmpUnanswered
 from qsup.qmp import agent
 from qsup.qmp.agent import agent_execute
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,7 +45,9 @@ async def serving(directory: Path, script: Script) -> AsyncIterator[None]:
         await server.wait_closed()
 
 
-async def synchronise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, before: bytes = b"") -> None:
+async def synchronise(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, before: bytes = b""
+) -> None:
     assert await reader.readexactly(1) == b"\xff"
     sync = json.loads(await reader.readline())
     number = sync["arguments"]["id"]
@@ -55,7 +60,9 @@ async def ask(directory: Path, command: str = "guest-ping", *, expect_reply: boo
 
 async def test_what_is_left_of_an_earlier_conversation_is_skipped(tmp_path: Path) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        rubbish = b'{"error": {"class": "GenericError", "desc": "JSON parse error"}}\n\xff{"return": 999999}\n'
+        rubbish = (
+            b'{"error": {"class": "GenericError", "desc": "JSON parse error"}}\n\xff{"return": 999999}\n'
+        )
         await synchronise(reader, writer, before=rubbish)
         assert json.loads(await reader.readline())["execute"] == "guest-ping"
         writer.write(b'{"return": {"alive": true}}\n')
@@ -93,7 +100,7 @@ async def test_nobody_at_the_other_end_is_unanswered(tmp_path: Path) -> None:
         await reader.read()
 
     async with serving(tmp_path, script):
-        with pytest.raises(QmpUnanswered, match="no guest agent answers guest-ping within 0.05 s"):
+        with pytest.raises(QmpUnanswered, match=r"no guest agent answers guest-ping within 0\.05 s"):
             await agent_execute(tmp_path, "agent.sock", "guest-ping", {}, deadline=0.05)
     with pytest.raises(QmpLost, match="nobody listens"):
         await ask(tmp_path)
@@ -109,12 +116,37 @@ async def test_an_endless_answer_is_cut(tmp_path: Path, monkeypatch: pytest.Monk
             await writer.drain()
 
     async with serving(tmp_path, script):
-        with pytest.raises(QmpLost, match="without an end"):
+        with pytest.raises(QmpLost, match="more than 100000 bytes"):
             await ask(tmp_path)
 
 
-@pytest.mark.parametrize("answer", [b"\n", b"hello\n", b"[]\n", b'{"error": 7}\n', b"[" * 5000 + b"\n", b"\xff\xfe\n"])
-async def test_an_answer_that_is_none_harms_nobody(answer: bytes, tmp_path: Path) -> None:
+async def test_endless_answers_to_somebody_else_are_cut(tmp_path: Path) -> None:
+    """Each is short and well formed, and the next is always there: nothing but the count of bytes ends it."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b'\xff{"return": -1}\n' * 4096)
+            await writer.drain()
+
+    async with serving(tmp_path, script):
+        with pytest.raises(QmpLost, match="more than 4194304 bytes"):
+            await ask(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\n",
+        b"hello\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"error": 7}\n',
+        b'{"error": {"desc": 7}}\n',
+        b"[" * 5000 + b"\n",
+        b"\xff\xfe\n",
+    ],
+)
+async def test_an_answer_that_is_none_is_told_as_such(answer: bytes, tmp_path: Path) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await synchronise(reader, writer)
         await reader.readline()
@@ -122,10 +154,24 @@ async def test_an_answer_that_is_none_harms_nobody(answer: bytes, tmp_path: Path
         await reader.read()
 
     async with serving(tmp_path, script):
-        assert await ask(tmp_path) is None
+        with pytest.raises(QmpLost, match="no answer"):
+            await ask(tmp_path)
 
 
-@pytest.mark.skipif(shutil.which("qemu-ga") is None, reason="qemu-ga is not installed")
+async def test_a_guest_that_goes_down_with_its_channel_has_taken_the_command(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await synchronise(reader, writer)
+        await reader.readline()
+
+    async with serving(tmp_path, script):
+        assert await ask(tmp_path, "guest-shutdown", expect_reply=False) is None
+        with pytest.raises(QmpLost, match="was closed"):
+            await ask(tmp_path)
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-ga") is None, reason="qemu-ga is not installed (Debian: qemu-guest-agent)"
+)
 async def test_the_real_agent_answers(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         "qemu-ga", "--method", "unix-listen", "--path", str(tmp_path / "agent.sock"), "--statedir", str(tmp_path),
