@@ -32,7 +32,7 @@ check: setup ## ruff, mypy --strict, and shellcheck where it is installed
 	.venv/bin/ruff check . $(python_scripts)
 	.venv/bin/ruff format --check . $(python_scripts)
 	.venv/bin/mypy
-	.venv/bin/mypy --scripts-are-modules $(python_scripts)
+	MYPYPATH=scripts .venv/bin/mypy --scripts-are-modules $(python_scripts)
 	@if command -v shellcheck >/dev/null; then \
 	    set -x; shellcheck $(shell_scripts); \
 	else \
