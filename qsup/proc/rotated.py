@@ -15,7 +15,10 @@ log = logging.getLogger(__name__)
 
 
 class RotatedLog:
-    """Appends bytes to a file and rotates it at ``limit`` bytes. A full disk costs log, never the caller."""
+    """Appends bytes to a file that is rotated before it would exceed ``limit`` bytes.
+
+    A full disk or a missing directory costs log, never the caller.
+    """
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path = path
@@ -26,14 +29,15 @@ class RotatedLog:
         """Bytes that could not be written."""
 
     def append(self, data: bytes) -> None:
-        """Write at the end; a failure is counted, and logged when the first byte is lost."""
+        """Write at the end; what cannot be written is counted, and the first such loss is logged."""
         try:
             self._open()
+            if self._size and self._size + len(data) > self._limit:
+                # Before the write: a log that cannot be rotated must not grow either.
+                self._rotate()
             written = os.write(self._fd, data)
             self._size += written
-            self._missed(len(data) - written, "short write")
-            if self._size >= self._limit:
-                self._rotate()
+            self._missed(len(data) - written, "the disk is full")
         except OSError as error:
             self.close()
             self._missed(len(data), error.strerror or "error")
@@ -55,6 +59,7 @@ class RotatedLog:
     def _rotate(self) -> None:
         self.close()
         self._path.replace(self._older)
+        self._open()
 
     @property
     def _older(self) -> Path:
