@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from qsup.errors import QmpLost, QsupError
 from qsup.proc import console as module
-from qsup.proc.console import VIEWER_LIMIT, Console
+from qsup.proc.console import Console
 from qsup.proc.rotated import RotatedLog
+from qsup.proc.viewer import VIEWER_LIMIT
 from qsup.qmp import endpoint
+
+if TYPE_CHECKING:
+    import socket
 
 
 async def connected(console: Console, directory: Path) -> socket.socket:
@@ -71,8 +76,8 @@ async def test_a_viewer_that_does_not_read_loses_the_oldest_and_delays_nobody(tm
             await say(guest, bytes([number]) * 8192)
             while total < (number + 1) * 8192:
                 total += len(await anext(output))
-        assert sum(map(len, lazy._chunks)) <= VIEWER_LIMIT
-        assert (await anext(aiter(lazy)))[0] > 0
+        assert await anext(aiter(lazy)) == b"".join(bytes([number]) * 8192 for number in range(32, 40))
+        assert VIEWER_LIMIT == 8 * 8192
     await console.close()
     guest.close()
 
@@ -121,23 +126,69 @@ def test_a_full_disk_costs_log_and_nothing_else(tmp_path: Path, caplog: pytest.L
     log.close()
 
 
-async def test_sockets_work_in_directories_with_long_names(tmp_path: Path) -> None:
-    directory = tmp_path / ("d" * 100) / ("e" * 100)
-    directory.mkdir(parents=True)
-    with endpoint.listen(directory, "qmp.sock") as listener:
-        assert (directory / "qmp.sock").stat().st_mode & 0o777 == 0o600
-        client = await endpoint.connect(directory, "qmp.sock")
-        accepted, _ = listener.accept()
-        accepted.close()
-        client.close()
+def test_a_log_that_cannot_be_rotated_does_not_grow(tmp_path: Path) -> None:
+    log = RotatedLog(tmp_path / "log", 100)
+    (tmp_path / "log.1").mkdir()
+    for _ in range(30):
+        log.append(b"123456789\n")
+    assert (tmp_path / "log").stat().st_size == 100
+    assert log.lost == 200
+    log.close()
 
 
-async def test_a_full_backlog_is_waited_for_and_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "PATIENCE", 0.1)
-    with endpoint.listen(tmp_path, "qmp.sock"):
-        clients = []
-        with pytest.raises(QmpLost, match="too many clients"):
-            for _ in range(20):
-                clients.append(await endpoint.connect(tmp_path, "qmp.sock"))  # noqa: PERF401 - kept if one fails
-        for client in clients:
-            client.close()
+async def test_a_guest_that_prints_without_end_is_read_at_a_bounded_rate(tmp_path: Path) -> None:
+    console = Console("web1/console", None)
+    guest = await connected(console, tmp_path)
+    flooding = asyncio.ensure_future(say(guest, b"x" * (8 << 20)))
+    with console.attach() as viewer:
+        output = aiter(viewer)
+        began, total = time.monotonic(), 0
+        while total < 200_000:
+            total += len(await anext(output))
+        assert time.monotonic() - began > 0.1, "256 KiB at once, then 1 MiB a second"
+    flooding.cancel()
+    await console.close()
+    with pytest.raises(asyncio.CancelledError):
+        await flooding
+    guest.close()
+
+
+async def test_a_guest_that_ends_while_somebody_types_is_told_at_once(tmp_path: Path) -> None:
+    console = Console("web1/console", None)
+    guest = await connected(console, tmp_path)
+    typing = asyncio.ensure_future(console.write(b"x" * (8 << 20)))
+    await asyncio.get_running_loop().sock_recv(guest, 1)
+    guest.close()
+    with pytest.raises(QsupError, match="the guest ended before it took what was typed"):
+        await typing
+    assert not console.connected
+    await console.close()
+
+
+async def test_what_a_guest_has_not_read_does_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WRITE_PATIENCE", 0.02)
+    console = Console("web1/console", None)
+    guest = await connected(console, tmp_path)
+    for letter in (b"a", b"b", b"c"):
+        with pytest.raises(QsupError, match="does not read"):
+            await console.write(letter * (1 << 20))
+    received = bytearray()
+    while len(received) < 1 << 20:
+        received += await asyncio.get_running_loop().sock_recv(guest, 1 << 20)
+    assert bytes(received) == b"a" * (1 << 20)
+    await console.write(b"d")
+    assert await asyncio.get_running_loop().sock_recv(guest, 100) == b"d"
+    await console.close()
+    guest.close()
+
+
+async def test_a_console_that_is_closed_has_nothing_more_to_show(tmp_path: Path) -> None:
+    console = Console("web1/console", RotatedLog(tmp_path / "log", 1000))
+    guest = await connected(console, tmp_path)
+    await console.close()
+    await console.close()
+    with console.attach() as viewer:
+        assert [data async for data in viewer] == []
+    guest.close()
