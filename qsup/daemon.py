@@ -44,7 +44,7 @@ def main() -> int:
             _claim(options, stack)
             asyncio.run(Daemon(options).run())
     except QsupError as error:
-        log.error("%s", error)  # noqa: TRY400 - an operator's mistake needs no traceback
+        log.error("%s", error)
         return error.exit_code
     return 0
 

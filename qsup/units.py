@@ -23,10 +23,11 @@ class Size(int):
         match = _QUANTITY.fullmatch(text.strip())
         if match is None or match[2] not in _SIZE_UNITS:
             raise ValueError(f'{text!r} is not a size; write "4 GiB" (units: {", ".join(_SIZE_UNITS)})')
-        value = float(match[1]) * _SIZE_UNITS[match[2]]
-        if value != int(value):
+        whole, _, fraction = match[1].partition(".")
+        value, rest = divmod(int(whole + fraction) * _SIZE_UNITS[match[2]], 10 ** len(fraction))
+        if rest:
             raise ValueError(f"{text!r} is not a whole number of bytes")
-        return cls(int(value))
+        return cls(value)
 
     def __str__(self) -> str:
         for unit, factor in reversed(_SIZE_UNITS.items()):

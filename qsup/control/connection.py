@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Output that a client leaves unread before it is dropped."""
 
 
-class Dropped(Exception):  # noqa: N818 - no error of ours: the client's connection ends, and that is all
+class Dropped(Exception):
     """The client does not read, or has gone."""
 
 

@@ -21,7 +21,7 @@ MAX_ID: Final = 4096
 _MEMBERS: Final = frozenset({"execute", "arguments", "id"})
 
 
-class CommandNotFound(QsupError):  # noqa: N818 - the name that QMP gave its class
+class CommandNotFound(QsupError):
     """No such command, or not at this point of the negotiation; QMP gives it a class of its own."""
 
     wire_class = "CommandNotFound"

@@ -64,7 +64,8 @@ def decide(
         return Decision(
             restart=False,
             gave_up=True,
-            rule=f"{verdict.rule}, but {len(failures)} ends within {policy.window} reach restart.limit = {policy.limit}: give up",
+            rule=f"{verdict.rule}, but the {len(failures)} ends within {policy.window}"
+            f" reach restart.limit = {policy.limit}: give up",
         )
     pause = delay(policy, streak, jitter)
     when = f"in {Duration(round(pause, 2))}" if pause else "at once"

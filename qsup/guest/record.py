@@ -14,8 +14,8 @@ import msgspec
 
 from qsup.atomic import set_aside, write_whole
 from qsup.errors import RecordError
-from qsup.guest.state import State
-from qsup.proc.identity import Identity  # noqa: TC001 - msgspec reads the annotations at run time
+from qsup.guest.state import State  # noqa: TC001 - msgspec reads the annotations at run time
+from qsup.proc.identity import Identity  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -59,7 +59,7 @@ def open_verified(identity: Identity) -> int | None:
 
 
 def find_holder(lock: Path) -> tuple[int, str] | None:
-    """Pid and token of the QEMU that holds a guest's lock file as fd 3, found without any record; reads all of /proc."""
+    """Pid and token of the QEMU that has a guest's lock file as fd 3; needs no record, reads all of /proc."""
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
             token = _token(_command_line(pid))

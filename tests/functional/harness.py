@@ -107,7 +107,9 @@ class Site:
                     if text in line:
                         return line
                 assert self.process is not None
-                assert self.process.returncode is None or self._reader is None or not self._reader.done(), self.log
+                assert self.process.returncode is None or self._reader is None or not self._reader.done(), (
+                    self.log
+                )
                 await self._heard.wait()
 
     @property
@@ -137,7 +139,9 @@ class Site:
     async def run(self, command_: str, **arguments: Any) -> Any:
         """Execute a command on the control socket."""
         async with asyncio.timeout(DEADLINE):
-            return await self.client.execute(command_, {key.replace("_", "-"): v for key, v in arguments.items()})
+            return await self.client.execute(
+                command_, {key.replace("_", "-"): v for key, v in arguments.items()}
+            )
 
     async def view(self, name: str) -> dict[str, Any]:
         """The facts of a guest."""

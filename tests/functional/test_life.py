@@ -147,6 +147,7 @@ async def test_a_guest_that_fails_again_and_again_is_given_up_until_started(empt
     await empty.start()
     status, _, err = await empty.cli("start", "broken")
     assert status == 1
+    assert "no-such-device" in err
     view = await empty.phase("broken", "gave-up")
     assert view["cause"] == "start-failed"
     assert "no-such-device" in view["last-end"]["detail"], "QEMU's own words"
@@ -171,7 +172,9 @@ async def test_the_backoff_shows_the_next_try_and_a_start_does_not_wait_for_it(e
     assert (await empty.view("idle"))["phase"] == "running"
 
 
-async def test_the_agent_is_asked_first_and_its_absence_costs_no_time(empty: Site, heartbeat_image: Path) -> None:
+async def test_the_agent_is_asked_first_and_its_absence_costs_no_time(
+    empty: Site, heartbeat_image: Path
+) -> None:
     stop = '[agent]\nenabled = true\n[stop]\nmethods = ["agent", "acpi"]\nrepeat = "30 s"\ntimeout = "60 s"\n'
     empty.guest("heart", HEARTBEAT.format(image=heartbeat_image) + stop)
     await empty.start()

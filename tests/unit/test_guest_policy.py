@@ -57,6 +57,6 @@ def test_only_the_failures_in_the_window_are_kept_and_no_more_than_the_limit_nee
     ages: list[float], limit: int, window: float
 ) -> None:
     policy = RestartPolicy(limit=limit, window=Duration(window))
-    kept = within_window(tuple(sorted((2000 - age for age in ages))), policy, 2000)
+    kept = within_window(tuple(sorted(2000 - age for age in ages)), policy, 2000)
     assert all(2000 - at <= window for at in kept)
     assert len(kept) == min(max(limit, 1), sum(2000 - (2000 - age) <= window for age in ages))

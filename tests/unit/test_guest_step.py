@@ -203,7 +203,7 @@ def test_an_operators_reset_is_not_taken_for_an_end_where_resets_pause() -> None
     spec = restarting(on=RestartOn(guest_reset=Reaction.RESTART))
     _, effects = walk(RUNNING, inputs.Command(Verb.RESET, "root"), spec=spec)
     assert commands(effects) == ["set-action", "system_reset"]
-    state, effects = walk(RUNNING, inputs.Timer(REARM), spec=spec)
+    _, effects = walk(RUNNING, inputs.Timer(REARM), spec=spec)
     assert effects == [Qmp("set-action", {"reboot": "shutdown"})]
 
 

@@ -1,0 +1,50 @@
+"""What is wrong with a file, said so that it can be mended at once."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Problem(msgspec.Struct, frozen=True, order=True):
+    """One problem: ``file`` as the operator knows it, ``line`` from 1 if it is known, the dotted ``key``."""
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean "virtio-blk"?``, or nothing if no known word is near."""
+    near = difflib.get_close_matches(word[:64], list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def quoted(words: Iterable[str]) -> str:
+    """Words as a list in a sentence."""
+    return ", ".join(f'"{word}"' for word in words)
+
+
+def shown(value: object) -> str:
+    """A value as TOML writes it, short and on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = value if len(value) <= 60 else f"{value[:60]}…"
+        safe = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+        return f'"{safe}"'
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "an array"
+    return str(value)[:60]

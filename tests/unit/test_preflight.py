@@ -1,0 +1,98 @@
+"""What stands against a start on this host: real files, real ports."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from qsup.argv.invocation import HostFacts
+from qsup.errors import LaunchError
+from qsup.preflight import preflight
+from qsup.probe import kvm_trouble, probe
+from qsup.spec.model import Accel, Boot, Cdrom, Disk, DiskFormat, GuestSpec, HostPath, Machine, Nic, NicType
+from tests.conftest import kvm_problem
+
+FACTS = HostFacts(binary="/usr/bin/qemu-system-x86_64", kvm=True)
+
+
+def with_disk(path: Path, format_: DiskFormat) -> GuestSpec:
+    return GuestSpec(name="web1", disk={"root": Disk(file=HostPath(path), format=format_)})
+
+
+def test_a_guest_that_can_start_has_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "a.img").write_bytes(b"\0" * 512)
+    assert preflight(with_disk(tmp_path / "a.img", DiskFormat.RAW), FACTS) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "format_", "told"),
+    [
+        (None, DiskFormat.RAW, "disk.root.file: {} does not exist"),
+        (b"raw data", DiskFormat.QCOW2, 'disk.root.format: {} is no qcow2 image; write format = "raw"'),
+        (b"QFI\xfb\0\0\0\3", DiskFormat.RAW, 'disk.root.format: {} is a qcow2 image; write format = "qcow2"'),
+    ],
+)
+def test_a_missing_or_mistaken_image_is_told(
+    content: bytes | None, format_: DiskFormat, told: str, tmp_path: Path
+) -> None:
+    image = tmp_path / "a.img"
+    if content is not None:
+        image.write_bytes(content)
+    (obstacle,) = preflight(with_disk(image, format_), FACTS)
+    assert obstacle.startswith(told.format(image))
+
+
+def test_kernel_initrd_and_iso_are_looked_at_as_well(tmp_path: Path) -> None:
+    spec = GuestSpec(
+        name="web1",
+        boot=Boot(kernel=HostPath("/nonexistent"), initrd=HostPath(tmp_path)),
+        cdrom={"cd": Cdrom(file=HostPath("/nonexistent.iso")), "empty": Cdrom()},
+    )
+    keys = [obstacle.split(":")[0] for obstacle in preflight(spec, FACTS)]
+    assert keys == ["boot.kernel", "boot.initrd", "cdrom.cd.file"]
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_taken_port_is_told(protocol: str) -> None:
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as holder:
+        holder.bind(("127.0.0.1", 0))
+        if protocol == "tcp":
+            holder.listen()
+        port = holder.getsockname()[1]
+        spec = GuestSpec(name="web1", nic={"lan": Nic(forward=(f"{protocol}:127.0.0.1:{port}:80",))})
+        (obstacle,) = preflight(spec, FACTS)
+        assert obstacle == f"nic.lan.forward: {protocol} port {port} on 127.0.0.1: Address already in use"
+    assert preflight(spec, FACTS) == []
+
+
+def test_a_missing_interface_is_told() -> None:
+    spec = GuestSpec(
+        name="web1",
+        nic={"a": Nic(type=NicType.TAP, interface="nosuch0"), "b": Nic(type=NicType.BRIDGE, bridge="lo")},
+    )
+    (obstacle,) = preflight(spec, FACTS)
+    assert obstacle.startswith("nic.a.interface: there is no interface nosuch0")
+
+
+def test_kvm_that_does_not_work_is_told_with_the_way_out() -> None:
+    spec = GuestSpec(name="web1", machine=Machine(accel=Accel.KVM))
+    (obstacle,) = preflight(spec, HostFacts(binary="/q", kvm=False))
+    assert 'write accel = "tcg" or "auto"' in obstacle
+
+
+def test_the_probe_agrees_with_the_kernel(qemu_binary: str) -> None:
+    assert probe(qemu_binary).kvm == (kvm_problem() is None)
+    assert (kvm_trouble() is None) == (kvm_problem() is None)
+
+
+def test_a_missing_binary_is_told_with_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(
+        LaunchError, match=r"/nonexistent does not exist; install QEMU .*qemu-binary in qsup.toml"
+    ):
+        probe("/nonexistent")
+    (tmp_path / "qemu").write_text("")
+    with pytest.raises(LaunchError, match="is not an executable file"):
+        probe(str(tmp_path / "qemu"))
