@@ -97,7 +97,7 @@ class Client(QMPClient):
         """
         if self._writer is None:
             raise EOFError
-        data = bytes(msg) + b"\n"
+        data = bytes(msg)
         if self._writer.transport.get_write_buffer_size() == 0:
             try:
                 data = data[self._sock.send(data) :]

@@ -193,6 +193,9 @@ class QmpSession:
 
         def settled(task: asyncio.Task[object]) -> None:
             self._owed.discard(task)
+            if not task.cancelled():
+                # Nobody may be waiting any more: the deadline had passed.
+                task.exception()
             (self._urgent if oob else self._places).release()
 
         task = asyncio.create_task(self._client.execute_msg(message))

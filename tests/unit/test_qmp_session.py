@@ -422,6 +422,20 @@ async def test_an_answer_that_is_late_keeps_its_place_until_it_comes() -> None:
         assert await waiting == "awake"
 
 
+async def test_an_answer_that_never_comes_leaves_no_exception_behind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.gone()
+
+    async with session(script) as (qmp, _):
+        with pytest.raises(QmpUnanswered):
+            await qmp.execute("query-status", deadline=0.02)
+    gc.collect()
+    assert caplog.records == []
+
+
 async def test_a_command_out_of_band_passes_those_that_wait() -> None:
     async def script(peer: Peer) -> None:
         await peer.greet()
