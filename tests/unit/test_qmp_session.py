@@ -142,6 +142,20 @@ async def test_a_peer_that_does_not_speak_qmp_is_no_use(greeting: bytes) -> None
     assert ears.lost == []
 
 
+async def test_a_negotiation_that_is_refused_is_no_use() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.say(GREETING)
+        await peer.hear()
+        await peer.say({"error": {"class": "GenericError", "desc": "no"}})
+        await peer.gone()
+
+    ears = Ears()
+    async with serving(script) as sock:
+        with pytest.raises(QmpLost, match="does not speak QMP"):
+            await QmpSession.connect(sock, on_event=ears.on_event, on_lost=ears.on_lost)
+    assert ears.lost == []
+
+
 async def test_a_command_without_an_answer_ends_at_its_deadline_and_a_late_answer_harms_nobody() -> None:
     heard = asyncio.Event()
 
