@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 AT_REST: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.STOPPED, Phase.GAVE_UP, Phase.UNREACHABLE})
 """Phases in which those who wait for a guest need not wait any longer."""
+ADOPTION: Final = 1.0
+"""Seconds that QEMUs found alive have to answer before the daemon is ready without them; a hung one never does."""
 NO_TOKEN: Final = "0" * 16
 """Stands in a shown command line where a launch will have its token."""
 
@@ -79,11 +81,19 @@ class Supervisor:
             self._tasks.create_task(self._bury_orphans())
             for spec in (*self._configuration.guests.values(), *self._undeclared()):
                 self._bring_to_life(spec)
-            for actor in tuple(self._actors.values()):
-                await actor.restored.wait()
+            await self._adopt_all()
             self.adopted.set()
             await self._start_all()
             await asyncio.Event().wait()
+
+    async def _adopt_all(self) -> None:
+        """Wait until every guest knows what is left of it, and a moment longer until QEMUs that live have answered."""
+        for actor in tuple(self._actors.values()):
+            await actor.restored.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ADOPTION):
+                for actor in tuple(self._actors.values()):
+                    await actor.until(actor.settled)
 
     def _bring_to_life(self, spec: GuestSpec) -> Actor:
         actor = Actor(spec, self._host)

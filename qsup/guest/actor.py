@@ -21,6 +21,7 @@ from qsup.guest import effects as do
 from qsup.guest import inputs, record
 from qsup.guest.launch import adopt, forget_older, launch
 from qsup.guest.line import Line, budget
+from qsup.guest.phase import Phase
 from qsup.guest.restore import wants_start
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
@@ -91,6 +92,10 @@ class Actor:
                 await changed
             finally:
                 self._watchers.discard(changed)
+
+    def settled(self) -> bool:
+        """Whether no process lives, or it has answered, or it is known not to."""
+        return self.running is None or self.state.connected or self.state.phase is Phase.UNREACHABLE
 
     @property
     def wants_start(self) -> bool:

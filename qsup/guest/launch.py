@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from qsup import endpoint
 from qsup.argv.build import build
 from qsup.argv.invocation import LOCK_FD, QEMU_LOG, QMP_FILE, LaunchContext
 from qsup.errors import LaunchError, RecordError
@@ -22,7 +23,6 @@ from qsup.proc import lock
 from qsup.proc.bounded import tail
 from qsup.proc.identity import find_holder, identify
 from qsup.proc.process import Process
-from qsup.qmp import endpoint
 from qsup.spec import codec
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from qsup import clock
+from qsup import clock, endpoint
 from qsup.argv.invocation import QMP_FILE
+from qsup.bucket import Bucket
 from qsup.errors import QmpError
 from qsup.guest.inputs import Happened, Input, Lost, QmpDone
-from qsup.qmp import endpoint
-from qsup.qmp.bucket import Bucket
 from qsup.qmp.session import QmpEvent, QmpSession
 
 if TYPE_CHECKING:

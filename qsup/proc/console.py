@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from qsup import endpoint
 from qsup.errors import QsupError
 from qsup.proc.port import Port
 from qsup.proc.viewer import Viewer
-from qsup.qmp import endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

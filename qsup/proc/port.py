@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from qsup.qmp.bucket import Bucket
+from qsup.bucket import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from qsup import endpoint
 from qsup.errors import QmpLost, QmpRefused, QmpUnanswered
-from qsup.qmp import endpoint
 from qsup.qmp.session import printable
 
 if TYPE_CHECKING:

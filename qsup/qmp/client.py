@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from qemu.qmp import Message, QMPClient, QMPError
 
-from qsup.qmp.bucket import Bucket
+from qsup.bucket import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -43,8 +43,10 @@ IDLE = """
 accel = "tcg"
 [memory]
 size = "16 MiB"
+[stop]
+methods = []
 """
-"""A machine with nothing to boot from."""
+"""A machine with nothing to boot from, and so with nothing to ask for a stop."""
 
 
 class Site:
@@ -76,6 +78,7 @@ class Site:
 
     async def start(self) -> None:
         """Start the daemon, wait until it is ready, and connect."""
+        self.output = []
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-X", "dev", "-m", "qsup.daemon",
             "--config", str(self.config), "--runtime-dir", str(self.runtime), "--state-dir", str(self.state),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsup import endpoint
 from qsup.errors import QmpLost, QmpRefused, QmpUnanswered
-from qsup.qmp import endpoint
 from qsup.qmp.session import QmpEvent, QmpSession
 
 if TYPE_CHECKING:

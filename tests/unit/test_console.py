@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsup import endpoint
 from qsup.errors import QmpLost, QsupError
 from qsup.proc import console as module
 from qsup.proc.console import Console
 from qsup.proc.rotated import RotatedLog
 from qsup.proc.viewer import VIEWER_LIMIT
-from qsup.qmp import endpoint
 
 if TYPE_CHECKING:
     import socket

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsup.qmp.bucket import Bucket
+from qsup.bucket import Bucket
 from qsup.qmp.deadlines import DEFAULT, deadline
 
 

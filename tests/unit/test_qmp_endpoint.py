@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsup import endpoint
 from qsup.errors import QmpLost
-from qsup.qmp import endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsup import endpoint
 from qsup.errors import QmpLost, QmpUnanswered
-from qsup.qmp import endpoint
 from qsup.qmp.session import QmpEvent, QmpSession
 from tests.fakes import fake_qemu
 
