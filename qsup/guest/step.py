@@ -253,8 +253,11 @@ def _shutdown(turn: Turn, event: Happened) -> None:
             ending.guest_ended(turn, cause, _RESETS[cause])
         case "guest-panic":
             ending.guest_ended(turn, Cause.GUEST_PANIC, "the guest's kernel panicked")
+        case "host-signal" | "host-qmp-quit" if turn.state.phase is not Phase.STOPPING:
+            # Its exit will be judged by this reason. QEMU has been seen to hang on its way out, so it gets a limit.
+            turn.enter(Phase.STOPPING, "QEMU has been told to end, by somebody else")
+            turn.do(Arm(ENDING, ending.QUIT_PATIENCE))
         case _:
-            # The process ends by itself now, and its exit is judged by this reason.
             return
 
 

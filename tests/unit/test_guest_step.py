@@ -382,6 +382,9 @@ def test_qmp_refusing_a_verb_is_its_trouble() -> None:
 
 def test_somebody_elses_signal_to_qemu_is_a_failure_with_its_sender() -> None:
     told = inputs.Happened("SHUTDOWN", {"guest": False, "reason": "host-signal"})
+    hanging, effects = walk(RUNNING, told)
+    assert (hanging.phase, armed(effects)) == (Phase.STOPPING, {ENDING: 5.0})
+    assert Signal(signal.SIGKILL) in walk(hanging, inputs.Timer(ENDING))[1]
     words = "qemu-system-x86_64: terminating on signal 15 from pid 99 (kill)\n"
     state, _ = walk(RUNNING, told, inputs.Exited(ExitStatus("exit", 0), words))
     assert state.last_end is not None
