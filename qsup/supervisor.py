@@ -185,6 +185,7 @@ class Supervisor:
             actor.spec,
             launched=running.spec if running else None,
             run_dir=running.run_dir if running else None,
+            qemu=actor.qemu_version,
             now=clock.now(),
             wall=clock.wall(),
             file=self._configuration.files.get(name),

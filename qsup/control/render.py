@@ -86,7 +86,8 @@ def _process(view: GuestView, wall: float) -> str:
     if not view.pid:
         return ""
     up = f", for {duration(wall - view.started_at)}" if view.started_at else ""
-    return f"{view.pid}{up}{', adopted from an earlier daemon' if view.adopted else ''}"
+    qemu = f", QEMU {printable(view.qemu)}" if view.qemu else ""
+    return f"{view.pid}{up}{qemu}{', adopted from an earlier daemon' if view.adopted else ''}"
 
 
 def _last_end(end: EndView) -> str:

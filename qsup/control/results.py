@@ -79,6 +79,7 @@ class Guest(Result, frozen=True):
     problems: tuple[str, ...]
     description: str
     accel: str | None
+    qemu: str | None
     memory: int
     cpus: int
     run_dir: str | None

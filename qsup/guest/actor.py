@@ -93,6 +93,11 @@ class Actor:
             finally:
                 self._watchers.discard(changed)
 
+    @property
+    def qemu_version(self) -> str | None:
+        """The version of the QEMU at the other end of the session."""
+        return self._line.session.version if self._line else None
+
     def settled(self) -> bool:
         """Whether no process lives, or it has answered, or it is known not to."""
         return self.running is None or self.state.connected or self.state.phase is Phase.UNREACHABLE

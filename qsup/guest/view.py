@@ -62,6 +62,8 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     """Why its file cannot be used, one problem each."""
     description: str
     accel: str | None
+    qemu: str | None
+    """The version of the QEMU that runs it, as it says itself."""
     memory: int
     """Bytes."""
     cpus: int

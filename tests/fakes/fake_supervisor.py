@@ -48,6 +48,7 @@ def view(name: str, **facts: Any) -> GuestView:
         problems=(),
         description="",
         accel="tcg",
+        qemu="7.2.22",
         memory=1 << 30,
         cpus=1,
         run_dir=f"/run/qsup/guests/{name}/1",
