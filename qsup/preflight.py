@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from qsup.probe import kvm_trouble
 from qsup.spec.model import Accel, DiskFormat, NicType
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from qsup.spec.model import Disk, GuestSpec, Nic
 
 QCOW2_MAGIC: Final = b"QFI\xfb"
+
+Kinds: TypeAlias = dict[int, str]
+_KERNELS: Final[Kinds] = {stat.S_IFREG: "regular file"}
+_IMAGES: Final[Kinds] = {stat.S_IFREG: "regular file", stat.S_IFBLK: "block device"}
+_SOURCES: Final[Kinds] = {stat.S_IFREG: "regular file", stat.S_IFCHR: "character device"}
 
 
 def preflight(spec: GuestSpec, facts: HostFacts) -> list[str]:
@@ -37,16 +42,18 @@ def _accel(spec: GuestSpec, facts: HostFacts) -> Iterator[str]:
 def _files(spec: GuestSpec) -> Iterator[str]:
     for key, path in (("boot.kernel", spec.boot.kernel), ("boot.initrd", spec.boot.initrd)):
         if path is not None:
-            yield from _unusable(key, path, write=False)
+            yield from _unusable(key, path, _KERNELS, write=False)
+    if spec.rng.enabled:
+        yield from _unusable("rng.source", spec.rng.source, _SOURCES, write=False)
     for name, cdrom in spec.cdrom.items():
         if cdrom.file is not None:
-            yield from _unusable(f"cdrom.{name}.file", cdrom.file, write=False)
+            yield from _unusable(f"cdrom.{name}.file", cdrom.file, _IMAGES, write=False)
     for name, disk in spec.disk.items():
-        found = list(_unusable(f"disk.{name}.file", disk.file, write=not disk.read_only))
+        found = list(_unusable(f"disk.{name}.file", disk.file, _IMAGES, write=not disk.read_only))
         yield from found or _format(f"disk.{name}.format", disk)
 
 
-def _unusable(key: str, path: str, *, write: bool) -> Iterator[str]:
+def _unusable(key: str, path: str, kinds: Kinds, *, write: bool) -> Iterator[str]:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -57,6 +64,9 @@ def _unusable(key: str, path: str, *, write: bool) -> Iterator[str]:
         return
     if stat.S_ISDIR(mode):
         yield f"{key}: {path} is a directory"
+    elif stat.S_IFMT(mode) not in kinds:
+        # Above all, nobody must open a FIFO: that waits for a writer.
+        yield f"{key}: {path} is no {' or '.join(kinds.values())}"
     elif not os.access(path, os.R_OK):
         yield f"{key}: {path} cannot be read by this user"
     elif write and not os.access(path, os.W_OK):

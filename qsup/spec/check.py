@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final, Protocol
 
-from qsup.spec.model import Aio, Cache, NicType, Reaction
-from qsup.spec.problem import nearest, quoted
+from qsup.spec.between import circles, clashes
+from qsup.spec.explain import LIMIT
+from qsup.spec.model import Aio, Cache, DiskBus, NicType, Reaction
+from qsup.spec.problem import nearest, quoted, shown
+from qsup.units import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -19,6 +22,20 @@ Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
 
 MIB: Final = 1 << 20
+MOST_MEMORY: Final = Size.parse("4096 TiB")
+"""52 bits of physical address, the most that the architecture allows."""
+DURATIONS: Final = {
+    ("restart", "delay"): (Duration.parse("0 s"), Duration.parse("1 d")),
+    ("restart", "max-delay"): (Duration.parse("0 s"), Duration.parse("1 d")),
+    ("restart", "window"): (Duration.parse("1 s"), Duration.parse("365 d")),
+    ("restart", "stable-after"): (Duration.parse("1 s"), Duration.parse("365 d")),
+    ("stop", "repeat"): (Duration.parse("100 ms"), Duration.parse("1 d")),
+    ("stop", "timeout"): (Duration.parse("0 s"), Duration.parse("1 d")),
+    ("qemu", "start-timeout"): (Duration.parse("100 ms"), Duration.parse("1 d")),
+}
+"""The shortest and the longest of each."""
+LEAST_ENDLESS_DELAY: Final = Duration.parse("100 ms")
+LOG_SIZES: Final = Size.parse("4 KiB"), Size.parse("1 TiB")
 SERIAL_PORTS: Final = 4
 """ISA serial ports of a PC."""
 _END: Final = frozenset({Reaction.RESTART, Reaction.STOP})
@@ -46,29 +63,24 @@ class Declared(Protocol):
         """A problem at a key of its file."""
 
 
-class Claim(NamedTuple):
-    """Something of the host that only one guest can have."""
-
-    path: Path
-    exclusive: bool
-    what: str
-
-
 def check(declared: Mapping[str, Declared], names: Collection[str]) -> dict[str, list[Problem]]:
     """The problems of each guest that has some. Of two guests that clash, the later in the order of names has it.
 
     ``names`` are all guests that have a file, be it usable or not: one may wait for a guest whose file is broken.
     """
     problems: dict[str, list[Problem]] = {}
-    for name, guest in declared.items():
-        found = [guest.problem(path, message) for path, message in _within(guest.spec)]
-        found += [guest.problem(path, message) for path, message in _order(guest.spec, declared, names)]
-        if found:
-            problems[name] = found
-    for name, finding in _between(
-        {name: guest.spec for name, guest in declared.items() if name not in problems}
-    ):
+
+    def tell(name: str, finding: Finding) -> None:
         problems.setdefault(name, []).append(declared[name].problem(*finding))
+
+    for name, guest in declared.items():
+        for finding in islice(chain(_within(guest.spec), _after(guest.spec, names)), LIMIT):
+            tell(name, finding)
+    for name, finding in circles({name: guest.spec.after for name, guest in declared.items()}):
+        tell(name, finding)
+    sound = {name: guest.spec for name, guest in declared.items() if name not in problems}
+    for name, finding in clashes(sound):
+        tell(name, finding)
     return problems
 
 
@@ -78,14 +90,22 @@ def _within(spec: GuestSpec) -> Iterator[Finding]:
     for name, disk in spec.disk.items():
         if disk.aio is Aio.NATIVE and disk.cache not in (Cache.NONE, Cache.DIRECTSYNC):
             yield ("disk", name, "aio"), f'"native" needs cache = "none" or "directsync", not "{disk.cache}"'
+        if disk.read_only and disk.bus is DiskBus.IDE:
+            yield ("disk", name, "read-only"), "an IDE disk cannot be read-only; use another bus, or a cdrom"
     for name, nic in spec.nic.items():
         yield from (((*("nic", name), *path), message) for path, message in _nic(nic))
     yield from _policy(spec)
+    yield from _ranges(spec)
 
 
 def _memory_and_boot(spec: GuestSpec) -> Iterator[Finding]:
     if spec.memory.size < MIB or spec.memory.size % MIB:
         yield ("memory", "size"), f"{spec.memory.size} is not a whole number of MiB, at least one"
+    elif spec.memory.size > MOST_MEMORY:
+        yield (
+            ("memory", "size"),
+            f"{spec.memory.size} is more than any x86 machine can address, {MOST_MEMORY}",
+        )
     if spec.boot.kernel is None:
         for key in ("initrd", "cmdline"):
             if getattr(spec.boot, key):
@@ -155,75 +175,30 @@ def _policy(spec: GuestSpec) -> Iterator[Finding]:
             yield ("restart", "on", key), f'"{reaction}" is not possible after {key}; allowed: {words}'
 
 
-def _order(spec: GuestSpec, known: Mapping[str, Declared], names: Collection[str]) -> Iterator[Finding]:
+def _ranges(spec: GuestSpec) -> Iterator[Finding]:
+    """Durations with which a guest would spin, or a wait would last for ever; logs that would only rotate."""
+    for path, (least, most) in DURATIONS.items():
+        section, key = path
+        value = getattr(getattr(spec, section), key.replace("-", "_"))
+        if not least <= value <= most:
+            yield path, f"{value} is out of range; allowed: {least} to {most}"
+    if spec.restart.limit == 0 and spec.restart.delay < LEAST_ENDLESS_DELAY:
+        yield (
+            ("restart", "delay"),
+            f"{spec.restart.delay} is too short for limit = 0, which never gives up; at least {LEAST_ENDLESS_DELAY}",
+        )
+    for name, serial in spec.serial.items():
+        least_log, most_log = LOG_SIZES
+        if not least_log <= serial.log_size <= most_log:
+            yield (
+                ("serial", name, "log-size"),
+                f"{serial.log_size} is out of range; allowed: {least_log} to {most_log}",
+            )
+
+
+def _after(spec: GuestSpec, names: Collection[str]) -> Iterator[Finding]:
     for number, other in enumerate(spec.after):
-        if other not in names:
-            yield ("after", number), f'there is no guest "{other}"{nearest(other, names)}'
-            continue
-        way = _way(other, spec.name, known)
-        if way:
-            yield ("after", number), f"a guest cannot wait for itself: {' after '.join((spec.name, *way))}"
-
-
-def _way(start: str, goal: str, known: Mapping[str, Declared]) -> tuple[str, ...] | None:
-    """The way along ``after`` from one guest to another, if there is one."""
-    ways: list[tuple[str, ...]] = [(start,)]
-    seen = {start}
-    while ways:
-        way = ways.pop()
-        if way[-1] == goal:
-            return way
-        for other in known[way[-1]].spec.after if way[-1] in known else ():
-            if other not in seen or other == goal:
-                seen.add(other)
-                ways.append((*way, other))
-    return None
-
-
-def _between(specs: Mapping[str, GuestSpec]) -> Iterator[tuple[str, Finding]]:
-    owners: dict[str, list[tuple[str, Claim]]] = {}
-    for name in sorted(specs):
-        for key, claim in chain(_images(specs[name]), _macs(specs[name]), _ports(specs[name])):
-            for rival in _rivals(key):
-                for other, theirs in owners.get(rival, ()):
-                    if claim.exclusive or theirs.exclusive:
-                        place = "this guest" if other == name else f"guest {other}"
-                        where = ".".join(str(part) for part in theirs.path if isinstance(part, str))
-                        yield name, (claim.path, f"{claim.what} is used by {place} as well ({where})")
-            owners.setdefault(key, []).append((name, claim))
-
-
-def _rivals(key: str) -> tuple[str, ...]:
-    """The keys that a claim clashes with: a port on any address clashes with that port on each."""
-    if not key.startswith("port "):
-        return (key,)
-    _, protocol, port, address = key.split(" ")
-    if address == "*":
-        return (key, f"any {protocol} {port}")
-    return (key, f"port {protocol} {port} *")
-
-
-def _images(spec: GuestSpec) -> Iterator[tuple[str, Claim]]:
-    for name, disk in spec.disk.items():
-        path: Path = ("disk", name, "file")
-        yield f"image {disk.file}", Claim(path, not disk.read_only, f"the image {disk.file}")
-    for name, cdrom in spec.cdrom.items():
-        if cdrom.file is not None:
-            yield f"image {cdrom.file}", Claim(("cdrom", name, "file"), False, f"the image {cdrom.file}")
-
-
-def _macs(spec: GuestSpec) -> Iterator[tuple[str, Claim]]:
-    for name, nic in spec.nic.items():
-        if nic.mac is not None:
-            yield f"mac {nic.mac}", Claim(("nic", name, "mac"), True, f"the address {nic.mac}")
-
-
-def _ports(spec: GuestSpec) -> Iterator[tuple[str, Claim]]:
-    for name, nic in spec.nic.items():
-        for number, forward in enumerate(nic.forward):
-            protocol, address, port, _ = forward.split(":")
-            host = "*" if address in ("", "0.0.0.0") else address  # noqa: S104 - compared, not bound
-            claim = Claim(("nic", name, "forward", number), True, f"{protocol} port {int(port)}")
-            yield f"port {protocol} {int(port)} {host}", claim
-            if host != "*":
-                yield f"any {protocol} {int(port)}", claim._replace(exclusive=False)
+        if other == spec.name:
+            yield ("after", number), "a guest cannot wait for itself"
+        elif other not in names:
+            yield ("after", number), f"there is no guest {shown(other)}{nearest(other, names)}"

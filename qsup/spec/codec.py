@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -13,6 +13,10 @@ from qsup.units import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+PATH_LIMIT: Final = 4095
+"""Bytes; Linux's PATH_MAX without the byte that ends it."""
 
 
 def decode_hook(base: str) -> Callable[[type, Any], Any]:
@@ -38,7 +42,10 @@ def host_path(text: str, base: str) -> HostPath:
         raise ValueError("a path must not be empty")
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
         raise ValueError("a path must not hold control characters")
-    return HostPath(os.path.normpath(os.path.join(base, text)))
+    path = os.path.normpath(os.path.join(base, text))
+    if len(path.encode(errors="surrogateescape")) > PATH_LIMIT:
+        raise ValueError(f"a path must not be longer than {PATH_LIMIT} bytes")
+    return HostPath(path)
 
 
 def plain(value: Any) -> Any:

@@ -10,11 +10,16 @@ from qsup.spec.codec import plain
 from qsup.spec.model import LAUNCH_KEYS, LIVE_KEYS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qsup.spec.model import GuestSpec
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One key whose value differs; None where it is absent. ``live``: it takes effect without a restart."""
+    """One key whose value differs; None where it is absent. ``live``: it takes effect without a restart.
+
+    The path of a family of devices, ``serial``, stands for their order.
+    """
 
     path: str
     old: str | None
@@ -27,28 +32,40 @@ class Change(msgspec.Struct, frozen=True):
 
 def diff(old: GuestSpec, new: GuestSpec) -> tuple[Change, ...]:
     """The changes from one spec to another, in the order of the declarations."""
+    moved = tuple(_moved(old, new))
     if old == new:
-        return ()
+        return moved
     before, after = _flat(plain(old)), _flat(plain(new))
-    return tuple(
+    changed = (
         Change(path, before.get(path), after.get(path), live=_is_live(path))
         for path in before | after
         if before.get(path) != after.get(path)
     )
+    return (*changed, *moved)
+
+
+def _moved(old: GuestSpec, new: GuestSpec) -> Iterator[Change]:
+    """Devices whose order has changed: it decides which is ttyS0, and who has which slot."""
+    for family in ("disk", "cdrom", "nic", "serial"):
+        were, are = getattr(old, family), getattr(new, family)
+        before = [name for name in were if name in are]
+        after = [name for name in are if name in were]
+        if before != after:
+            yield Change(family, _text(before), _text(after), live=False)
 
 
 def _is_live(path: str) -> bool:
     return path.partition(".")[0] in LIVE_KEYS and path not in LAUNCH_KEYS
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """Every leaf by its dotted path, as a guest file would write it."""
+def _flat(value: Any, path: str = "") -> dict[str, str | None]:
+    """Every leaf by its dotted path, as a guest file would write it; None for a key that is not set."""
     if isinstance(value, dict):
-        leaves: dict[str, str] = {}
+        leaves: dict[str, str | None] = {}
         for key, item in value.items():
             leaves |= _flat(item, f"{path}.{key}" if path else key)
         return leaves
-    return {} if value is None else {path: _text(value)}
+    return {path: None if value is None else _text(value)}
 
 
 def _text(value: object) -> str:

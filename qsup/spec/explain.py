@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import types
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from qsup.spec.codec import decode_hook
-from qsup.spec.model import HostPath, Section
+from qsup.spec.model import (
+    CPU_PATTERN,
+    FORWARD_PATTERN,
+    ID_PATTERN,
+    INTERFACE_PATTERN,
+    MAC_PATTERN,
+    MACHINE_PATTERN,
+    TEXT_PATTERN,
+    HostPath,
+    Section,
+)
 from qsup.spec.problem import nearest, quoted, shown
 from qsup.units import Duration, Size
 
@@ -23,15 +34,29 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
 
+LIMIT: Final = 50
+"""Problems of one file that are told; who has more has one cause for most of them."""
+
+FORMS: Final = {
+    ID_PATTERN: "an id is a letter, then up to 19 letters, digits, or any of _ . -",
+    TEXT_PATTERN: "text is one line, without control characters",
+    MAC_PATTERN: 'write six pairs of hexadecimal digits in lower case, the first even: "52:54:00:12:34:56"',
+    FORWARD_PATTERN: 'write "tcp:127.0.0.1:8080:80": tcp or udp, host address or nothing, host port, guest port',
+    MACHINE_PATTERN: "a machine type is a small letter, then up to 39 small letters, digits, or any of . -",
+    CPU_PATTERN: "a CPU model is a letter, then up to 39 letters, digits, or any of _ . -",
+    INTERFACE_PATTERN: "an interface's name is up to 15 letters, digits, or any of _ . -",
+}
+"""The patterns of the declarations, in words."""
+
 
 def explain(
     section: type[Section], table: dict[str, Any], base: str, skip: frozenset[str] = frozenset()
 ) -> list[Finding]:
-    """All that keeps a table from being this section: paths of keys, and what is wrong with each.
+    """What keeps a table from being this section: paths of keys, and what is wrong with each; ``LIMIT`` at most.
 
     ``base`` is where relative paths start; fields in ``skip`` are not keys of the file.
     """
-    return list(_section(section, table, (), base, skip))
+    return list(islice(_section(section, table, (), base, skip), LIMIT))
 
 
 def _section(
@@ -85,10 +110,7 @@ def _tables(kinds: tuple[Any, Any], value: object, path: Path, base: str) -> Ite
         return
     for key, table in value.items():
         if _trouble(kinds[0], key, base):
-            yield (
-                (*path, key),
-                f"{shown(key)} is no id: a letter, then up to 19 letters, digits, or any of _ . -",
-            )
+            yield (*path, key), f"{shown(key)} is not allowed: {FORMS[ID_PATTERN]}"
         yield from _value(kinds[1], table, (*path, key), base)
 
 
@@ -97,14 +119,12 @@ def _array(declared: Any, item: Any, value: object, path: Path, base: str) -> It
         hint = f"; write [{shown(value)}]" if isinstance(value, str) else ""
         yield path, f"must be an array, not {shown(value)}{hint}"
         return
-    found = [
-        finding for number, one in enumerate(value) for finding in _value(item, one, (*path, number), base)
-    ]
-    yield from found
-    if not found:
-        trouble = _trouble(declared, value, base)
-        if trouble:
-            yield path, trouble
+    most = next((meta.max_length for meta in _metas(declared) if meta.max_length is not None), None)
+    if most is not None and len(value) > most:
+        yield path, f"holds {len(value)} values; at most {most} are allowed"
+        return
+    for number, one in enumerate(value):
+        yield from _value(item, one, (*path, number), base)
 
 
 def _trouble(declared: Any, value: object, base: str) -> str | None:
@@ -124,17 +144,21 @@ def _in_words(declared: Any, value: object, error: str) -> str:
         return f"{shown(value)} is not allowed; allowed: {quoted(words)}{near}"
     if not _fits_kind(inner, value):
         return f"must be {_kind(inner)}, not {shown(value)}"
-    plain = error.partition(" - at `")[0]
     if inner in (Size, Duration, HostPath):
-        return plain
-    plain = plain.replace("`", "").removeprefix("Expected ")
-    if "matching regex" in plain:
-        return f"{shown(value)} has a form that is not allowed ({_form(declared)})"
-    return (
-        plain
-        if shown(value) in plain or repr(value) in plain
-        else f"{shown(value)} is not allowed: expected {plain}"
-    )
+        return error.partition(" - at `")[0]
+    return f"{shown(value)} {_violation(declared, value)}"
+
+
+def _violation(declared: Any, value: object) -> str:
+    """Which limit of its declaration a value of the right type exceeds."""
+    for meta in _metas(declared):
+        if meta.ge is not None and meta.le is not None:
+            return f"is out of range; allowed: {meta.ge} to {meta.le}"
+        if meta.max_length is not None and isinstance(value, str) and len(value) > meta.max_length:
+            return f"is too long; at most {meta.max_length} characters are allowed"
+        if meta.pattern is not None:
+            return f"is not allowed: {FORMS[meta.pattern]}"
+    return "is not allowed"
 
 
 def _fits_kind(kind: Any, value: object) -> bool:
@@ -158,14 +182,12 @@ def _kind(kind: Any) -> str:
     return names.get(kind, "a string")
 
 
-def _form(declared: Any) -> str:
-    """The pattern that a string must match."""
-    while get_origin(declared) is Annotated or get_origin(declared) in (types.UnionType, Union):
-        for extra in getattr(declared, "__metadata__", ()):
-            if isinstance(extra, msgspec.Meta) and extra.pattern:
-                return f"it must match {extra.pattern}"
+def _metas(declared: Any) -> Iterator[msgspec.Meta]:
+    """The limits that a declaration sets, the outermost first."""
+    while get_origin(declared) in (Annotated, types.UnionType, Union):
+        if get_origin(declared) is Annotated:
+            yield from (extra for extra in declared.__metadata__ if isinstance(extra, msgspec.Meta))
         declared = get_args(declared)[0]
-    return "see the reference"
 
 
 def bare(declared: Any) -> Any:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import tomli
 
 from qsup.spec.check import check
 from qsup.spec.codec import decode_hook
+from qsup.spec.document import FILE_LIMIT, Declared, Document, parse
 from qsup.spec.explain import Finding, explain
-from qsup.spec.locate import locate
 from qsup.spec.model import NAME_PATTERN, DaemonConfig, GuestSpec, Section
-from qsup.spec.problem import Problem, nearest, shown
+from qsup.spec.problem import Problem, nearest, printable, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILE_LIMIT: Final = 1 << 20
-"""Bytes; a guest file of a hundred devices has some ten thousand."""
 COUNT_LIMIT: Final = 10_000
 """Guest files in one directory."""
 DAEMON_FILE: Final = "qsup.toml"
@@ -47,71 +46,29 @@ class Configuration(msgspec.Struct, frozen=True):
         return self.by_guest.get(name, ())
 
 
-class Document(msgspec.Struct, frozen=True):
-    """One file, read: its table, and its text for finding lines."""
-
-    label: str
-    text: str
-    table: dict[str, Any]
-
-    def problem(self, path: tuple[str | int, ...], message: str) -> Problem:
-        """A problem at a key of this file, with the line of the key or of what it should stand in."""
-        lines = locate(self.text)
-        nearby = path
-        while nearby and nearby not in lines:
-            nearby = nearby[:-1]
-        return Problem(self.label, lines.get(nearby), _dotted(path), message)
-
-    def holds(self, path: tuple[str | int, ...]) -> bool:
-        """Whether the file says something at this path."""
-        value: Any = self.table
-        for part in path:
-            try:
-                value = value[part]
-            except (KeyError, IndexError, TypeError):
-                return False
-        return True
-
-
-class Declared(msgspec.Struct, frozen=True):
-    """A guest as far as it could be read, and the files that it comes from: its own first."""
-
-    spec: GuestSpec
-    documents: tuple[Document, ...]
-
-    def problem(self, path: tuple[str | int, ...], message: str) -> Problem:
-        """A problem at a key, in the file that says it: the guest's own, or the last profile that does."""
-        own, *profiles = self.documents
-        for document in (own, *reversed(profiles)):
-            if document.holds(path):
-                return document.problem(path, message)
-        return own.problem(path, message)
-
-
 def load(config: Path) -> Configuration:
     """Read the directory: ``qsup.toml``, ``guests/*.toml``, ``profiles/*.toml``. What is missing is empty."""
+    config = config.absolute()
     problems: list[Problem] = []
     daemon = _daemon(config, problems)
-    profiles = {path.stem: _read(config, path) for path in _toml_files(config / "profiles")}
+    profiles = {path.stem: _read(config, path) for path in _toml_files(config, "profiles", problems)}
+    # A profile that cannot be read is told of even if nobody takes it yet.
+    problems.extend(profile for profile in profiles.values() if isinstance(profile, Problem))
+    files = {path.stem: str(path) for path in _toml_files(config, "guests", problems)}
     declared: dict[str, Declared] = {}
-    files: dict[str, str] = {}
     by_guest: dict[str, tuple[Problem, ...]] = {}
-    paths = _toml_files(config / "guests")
-    if len(paths) > COUNT_LIMIT:
-        problems.append(Problem("guests", None, "", f"more than {COUNT_LIMIT} files; the rest is not read"))
-    for path in paths[:COUNT_LIMIT]:
-        files[path.stem] = str(path)
-        guest = _guest(config, path, profiles)
+    for name, file in files.items():
+        guest = _guest(config, config / file, profiles)
         if isinstance(guest, Declared):
-            declared[path.stem] = guest
+            declared[name] = guest
         else:
-            by_guest[path.stem] = tuple(guest)
+            by_guest[name] = tuple(guest)
     for name, found in check(declared, files).items():
         by_guest[name] = tuple(found)
-    # A problem of a profile is one problem, however many guests take the profile.
-    problems.extend(sorted({problem for found in by_guest.values() for problem in found}, key=_order))
+    problems.extend(problem for found in by_guest.values() for problem in found)
     guests = {name: guest.spec for name, guest in declared.items() if name not in by_guest}
-    return Configuration(guests, files, daemon, tuple(problems), by_guest)
+    # A problem of a profile is one problem, however many guests take the profile.
+    return Configuration(guests, files, daemon, tuple(sorted(set(problems), key=_order)), by_guest)
 
 
 def _order(problem: Problem) -> tuple[str, int, str]:
@@ -120,7 +77,7 @@ def _order(problem: Problem) -> tuple[str, int, str]:
 
 def _daemon(config: Path, problems: list[Problem]) -> DaemonConfig:
     path = config / DAEMON_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return DaemonConfig()
     document = _read(config, path)
     if isinstance(document, Problem):
@@ -131,32 +88,38 @@ def _daemon(config: Path, problems: list[Problem]) -> DaemonConfig:
     return spec if isinstance(spec, DaemonConfig) else DaemonConfig()
 
 
-def _toml_files(directory: Path) -> list[Path]:
-    """The files to read; hidden ones and those of editors are not ours."""
+def _toml_files(config: Path, folder: str, problems: list[Problem]) -> list[Path]:
+    """The files to read, ``COUNT_LIMIT`` at most; hidden ones and those of editors are not ours."""
     try:
-        return sorted(path for path in directory.iterdir() if path.suffix == ".toml" and path.name[0] != ".")
-    except OSError:
+        found = [
+            path for path in (config / folder).iterdir() if path.suffix == ".toml" and path.name[0] != "."
+        ]
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        problems.append(Problem(folder, None, "", f"cannot be read: {error.strerror}"))
+        return []
+    if len(found) > COUNT_LIMIT:
+        problems.append(Problem(folder, None, "", f"more than {COUNT_LIMIT} files; the rest is not read"))
+    return sorted(found)[:COUNT_LIMIT]
 
 
 def _read(config: Path, path: Path) -> Document | Problem:
-    label = str(path.relative_to(config))
+    label = printable(str(path.relative_to(config)))
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-        if len(data) > FILE_LIMIT:
-            return Problem(label, None, "", f"larger than {FILE_LIMIT >> 20} MiB: that is no configuration")
-        text = data.decode()
-        return Document(label, text.replace("\r\n", "\n"), tomli.loads(text))
+        # A FIFO would keep the opener waiting for a writer.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         return Problem(label, None, "", f"cannot be read: {error.strerror}")
-    except UnicodeDecodeError as error:
-        return Problem(label, data[: error.start].count(b"\n") + 1, "", "not UTF-8, which TOML is written in")
-    except tomli.TOMLDecodeError as error:
-        message = re.sub(r" \(at (?:line \d+, column \d+|end of document)\)$", "", str(error))
-        return Problem(label, getattr(error, "lineno", None), "", f"not TOML: {message}")
-    except (RecursionError, ValueError) as error:
-        return Problem(label, None, "", f"not TOML: {type(error).__name__}")
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return Problem(label, None, "", "cannot be read: it is no regular file")
+        with open(fd, "rb", closefd=False) as file:
+            return parse(label, file.read(FILE_LIMIT + 1))
+    except OSError as error:
+        return Problem(label, None, "", f"cannot be read: {error.strerror}")
+    finally:
+        os.close(fd)
 
 
 def _guest(config: Path, path: Path, profiles: dict[str, Document | Problem]) -> Declared | list[Problem]:
@@ -194,7 +157,7 @@ def _profiles(
         if profile is None:
             near = nearest(name, known)
             problems.append(
-                document.problem(("profile", number), f"there is no profiles/{shown(name)[1:-1]}.toml{near}")
+                document.problem(("profile", number), f"there is no profile {shown(name)} in profiles/{near}")
             )
         elif isinstance(profile, Problem):
             problems.append(profile)
@@ -228,15 +191,3 @@ def _convert(
     else:
         refusal = "it holds keys that are not allowed"
     return None, explain(section, table, base, skip) or [((), refusal)]
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    """A path as a person writes it: ``disk.root.file``, ``nic.lan.forward[0]``."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{_key(part)}" if text else _key(part)
-    return text
-
-
-def _key(part: str) -> str:
-    return part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else shown(part)

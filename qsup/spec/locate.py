@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import tomli
+
 Path = tuple[str | int, ...]
 
 _SPACE: Final = re.compile(r"[ \t]*")
@@ -20,8 +22,6 @@ _STRING: Final = re.compile(
     re.DOTALL,
 )
 _SCALAR: Final = re.compile(r"[^,\]}#\n]+")
-_ESCAPE: Final = re.compile(r"\\(?:([btnfr\"\\])|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))")
-_PLAIN: Final = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
 
 
 def locate(text: str) -> dict[Path, int]:
@@ -161,8 +161,6 @@ class _Scanner:
 
 
 def _unquoted(text: str) -> str:
-    if text.startswith("'"):
-        return text[1:-1]
-    return _ESCAPE.sub(
-        lambda match: _PLAIN[match[1]] if match[1] else chr(int(match[2] or match[3], 16)), text[1:-1]
-    )
+    """What a quoted key means; which escapes there are depends on the version of TOML that tomli reads."""
+    name: str = tomli.loads(f"name = {text}")["name"]
+    return name

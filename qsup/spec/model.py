@@ -15,14 +15,18 @@ from msgspec import Meta
 
 from qsup.units import Duration, Size
 
-NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,47}$"
+# `$` alone would let a newline at the end pass.
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,47}$(?!\n)"
 """Names of guests: also file names, lock names and parts of socket names."""
-ID_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,19}$"
+ID_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,19}$(?!\n)"
 """Ids of devices: QEMU's own rule for ids, short enough for a node-name (31 bytes) with a prefix."""
-TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
+TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$(?!\n)"
 """Text for people and command lines: one line, no control characters."""
-MAC_PATTERN: Final = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"
-FORWARD_PATTERN: Final = r"^(tcp|udp):([0-9.]+)?:[0-9]{1,5}:[0-9]{1,5}$"
+MAC_PATTERN: Final = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$(?!\n)"
+MACHINE_PATTERN: Final = r"^[a-z][a-z0-9.-]{0,39}$(?!\n)"
+CPU_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$(?!\n)"
+INTERFACE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,15}$(?!\n)"
+FORWARD_PATTERN: Final = r"^(tcp|udp):([0-9.]+)?:[0-9]{1,5}:[0-9]{1,5}$(?!\n)"
 
 Text = Annotated[str, Meta(pattern=TEXT_PATTERN, max_length=4096)]
 Identifier = Annotated[str, Meta(pattern=ID_PATTERN)]
@@ -52,7 +56,7 @@ class Machine(Section, frozen=True, kw_only=True):
     type: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z][a-z0-9.-]{0,39}$",
+            pattern=MACHINE_PATTERN,
             description="The machine type, as `qemu-system-x86_64 -machine help` lists it: `q35`, `pc`, `microvm` or a versioned one.",
         ),
     ] = "q35"
@@ -67,7 +71,7 @@ class Cpu(Section, frozen=True, kw_only=True):
     model: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$",
+            pattern=CPU_PATTERN,
             description="The CPU model. `host` is the host's own; under TCG, which cannot give that, it means `max`.",
         ),
     ] = "host"
@@ -87,7 +91,10 @@ class Boot(Section, frozen=True, kw_only=True):
 
     order: Annotated[
         tuple[Identifier, ...],
-        Meta(description="Ids of disks, CD-ROMs and NICs in the order in which the firmware tries them."),
+        Meta(
+            max_length=64,
+            description="Ids of disks, CD-ROMs and NICs in the order in which the firmware tries them.",
+        ),
     ] = ()
     kernel: Annotated[
         HostPath | None, Meta(description="A Linux kernel that QEMU loads directly, without a boot loader.")
@@ -211,15 +218,16 @@ class Nic(Section, frozen=True, kw_only=True):
     forward: Annotated[
         tuple[Annotated[str, Meta(pattern=FORWARD_PATTERN)], ...],
         Meta(
-            description="For `user`: `PROTOCOL:HOST-ADDRESS:HOST-PORT:GUEST-PORT`, say `tcp:127.0.0.1:8080:80`."
+            max_length=256,
+            description="For `user`: `PROTOCOL:HOST-ADDRESS:HOST-PORT:GUEST-PORT`, say `tcp:127.0.0.1:8080:80`.",
         ),
     ] = ()
     interface: Annotated[
-        Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] | None,
+        Annotated[str, Meta(pattern=INTERFACE_PATTERN)] | None,
         Meta(description="For `tap`: the interface's name."),
     ] = None
     bridge: Annotated[
-        Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] | None,
+        Annotated[str, Meta(pattern=INTERFACE_PATTERN)] | None,
         Meta(description="For `bridge`: the bridge's name; it must be allowed in QEMU's `bridge.conf`."),
     ] = None
     helper: Annotated[
@@ -414,7 +422,8 @@ class Qemu(Section, frozen=True, kw_only=True):
     args: Annotated[
         tuple[Text, ...],
         Meta(
-            description="Arguments added as they are, one string each, for what qsup has no key for. Those that would break supervision are refused."
+            max_length=256,
+            description="Arguments added as they are, one string each, for what qsup has no key for. Those that would break supervision are refused.",
         ),
     ] = ()
     start_timeout: Annotated[
@@ -428,7 +437,8 @@ class GuestSpec(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern=NAME_PATTERN)]
     description: Annotated[Text, Meta(description="For people.")] = ""
     profile: Annotated[
-        tuple[str, ...], Meta(description="Profiles merged in this order, tables key by key; this file wins.")
+        tuple[str, ...],
+        Meta(max_length=32, description="Profiles merged in this order, tables key by key; this file wins."),
     ] = ()
     autostart: Annotated[
         bool,
@@ -439,7 +449,8 @@ class GuestSpec(Section, frozen=True, kw_only=True):
     after: Annotated[
         tuple[str, ...],
         Meta(
-            description="Guests that this one waits for: it starts when they are ready, and stops before them."
+            max_length=256,
+            description="Guests that this one waits for: it starts when they are ready, and stops before them.",
         ),
     ] = ()
     machine: Machine = Machine()

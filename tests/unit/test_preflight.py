@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -11,7 +12,19 @@ from qsup.argv.invocation import HostFacts
 from qsup.errors import LaunchError
 from qsup.preflight import preflight
 from qsup.probe import kvm_trouble, probe
-from qsup.spec.model import Accel, Boot, Cdrom, Disk, DiskFormat, GuestSpec, HostPath, Machine, Nic, NicType
+from qsup.spec.model import (
+    Accel,
+    Boot,
+    Cdrom,
+    Disk,
+    DiskFormat,
+    GuestSpec,
+    HostPath,
+    Machine,
+    Nic,
+    NicType,
+    Rng,
+)
 from tests.conftest import kvm_problem
 
 FACTS = HostFacts(binary="/usr/bin/qemu-system-x86_64", kvm=True)
@@ -52,6 +65,19 @@ def test_kernel_initrd_and_iso_are_looked_at_as_well(tmp_path: Path) -> None:
     )
     keys = [obstacle.split(":")[0] for obstacle in preflight(spec, FACTS)]
     assert keys == ["boot.kernel", "boot.initrd", "cdrom.cd.file"]
+
+
+def test_a_fifo_in_the_place_of_an_image_is_told_and_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.img")
+    assert preflight(with_disk(tmp_path / "a.img", DiskFormat.RAW), FACTS) == [
+        f"disk.root.file: {tmp_path}/a.img is no regular file or block device"
+    ]
+
+
+def test_the_source_of_random_numbers_must_be_there(tmp_path: Path) -> None:
+    spec = GuestSpec(name="web1", rng=Rng(enabled=True, source=HostPath(tmp_path / "hwrng")))
+    assert preflight(spec, FACTS) == [f"rng.source: {tmp_path}/hwrng does not exist"]
+    assert preflight(GuestSpec(name="web1", rng=Rng(enabled=True)), FACTS) == []
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])

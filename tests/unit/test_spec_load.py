@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from qsup.spec.load import FILE_LIMIT, Configuration, load
+from qsup.spec.load import Configuration, load
 from qsup.spec.model import Accel, Cache, StopMethod
 from qsup.units import Duration, Size
 from tests.conftest import ROOT
@@ -76,7 +74,7 @@ def test_a_problem_of_a_profile_is_told_once_and_breaks_all_who_take_it(tmp_path
     takes = 'profile = ["linux"]'
     found = configuration(tmp_path, {"a": takes, "b": takes, "c": ""}, {"linux": "\n\n[cpu]\ncount = 0\n"})
     assert [str(problem) for problem in found.problems] == [
-        "profiles/linux.toml:4: cpu.count: 0 is not allowed: expected int >= 1"
+        "profiles/linux.toml:4: cpu.count: 0 is out of range; allowed: 1 to 1024"
     ]
     assert found.broken == {"a", "b"}
     assert list(found.guests) == ["c"]
@@ -89,7 +87,7 @@ BAD = {
     "autostart = 'yes'": 'guests/web1.toml:1: autostart: must be true or false, not "yes"',
     "[cpu]\ncount = true": "guests/web1.toml:2: cpu.count: must be an integer, not true",
     "[cpu]\ncount = 1.5": "guests/web1.toml:2: cpu.count: must be an integer, not 1.5",
-    "[cpu]\ncount = 99999": "guests/web1.toml:2: cpu.count: 99999 is not allowed: expected int <= 1024",
+    "[cpu]\ncount = 99999": "guests/web1.toml:2: cpu.count: 99999 is out of range; allowed: 1 to 1024",
     "[memory]\nsize = 1024": 'guests/web1.toml:2: memory.size: must be a size, as a string such as "4 GiB", not 1024',
     "[memory]\nsize = '4 GB'": "guests/web1.toml:2: memory.size: '4 GB' is not a size; write \"4 GiB\"",
     "[memory]\nsize = '1 KiB'": "guests/web1.toml:2: memory.size: 1 KiB is not a whole number of MiB",
@@ -102,34 +100,49 @@ BAD = {
     "disk = []": "guests/web1.toml:1: disk: must be a table of tables, not an array; write [disk.ID]",
     "[disk.root]": "guests/web1.toml:1: disk.root.file: is missing",
     "[[disk.root]]\nfile = '/a'": "disk.root: must be a table, not an array",
-    "[disk.'a,b']\nfile = '/a'": 'disk."a,b": "a,b" is no id',
+    "[disk.'a,b']\nfile = '/a'": 'disk."a,b": "a,b" is not allowed: an id is a letter',
     "[disk.root]\nfile = '/a\\u0000b'\nbus = 'virtoi'": 'did you mean "virtio-blk"?',
     '[disk.root]\nfile = "/a\\nb"': "disk.root.file: a path must not hold control characters",
     "[disk.root]\nfile = ''": "disk.root.file: a path must not be empty",
     "[disk.root]\nfile = '/a'\naio = 'native'": 'disk.root.aio: "native" needs cache = "none" or "directsync", not "writeback"',
     "[disk.x]\nfile = '/a'\n[nic.x]": 'nic.x: the id "x" is taken by [disk.x]; ids are unique in a guest',
-    "[disk.x]\nfile = '/a'\n[disk.y]\nfile = '/a'": "disk.y.file: the image /a is used by this guest as well (disk.x.file)",
+    "[disk.x]\nfile = '/a'\n[disk.y]\nfile = '/a'": "disk.y.file: the image /a is used twice in this guest (also: disk.x.file)",
     "[boot]\norder = ['disk1']": 'guests/web1.toml:2: boot.order[0]: there is no disk, cdrom or nic "disk1"',
     "[boot]\ncmdline = 'quiet'": "boot.cmdline: needs boot.kernel",
     "[nic.lan]\ntype = 'tap'": 'nic.lan.interface: is missing; type = "tap" needs it',
     "[nic.lan]\nbridge = 'br0'": 'nic.lan.bridge: belongs to type = "bridge", and the type is "user"',
     "[nic.lan]\nforward = ['tcp::99999:80']": 'nic.lan.forward[0]: "99999" is no port',
     "[nic.lan]\nforward = ['tcp:300.1.1.1:80:80']": '"300.1.1.1" is no IPv4 address',
-    "[nic.lan]\nforward = ['http:80']": 'nic.lan.forward[0]: "http:80" has a form that is not allowed (it must match',
-    "[nic.lan]\nmac = '01:00:00:00:00:00'": "nic.lan.mac:",
-    "after = ['web1']": "guests/web1.toml:1: after[0]: a guest cannot wait for itself: web1 after web1",
+    "[nic.lan]\nforward = ['http:80']": 'nic.lan.forward[0]: "http:80" is not allowed: write "tcp:127.0.0.1:8080:80"',
+    "[nic.lan]\nmac = '01:00:00:00:00:00'": 'nic.lan.mac: "01:00:00:00:00:00" is not allowed: write six pairs of hexadecimal digits',
+    "after = ['web1']": "guests/web1.toml:1: after[0]: a guest cannot wait for itself",
     "after = ['web2']": 'guests/web1.toml:1: after[0]: there is no guest "web2"',
     "after = 'db1'": 'guests/web1.toml:1: after: must be an array, not "db1"; write ["db1"]',
     "after = [1]": "guests/web1.toml:1: after[0]: must be a string, not 1",
     "profile = 'linux'": 'profile: must be an array of names, not "linux"; write ["linux"]',
-    "profile = ['linus']": "guests/web1.toml:1: profile[0]: there is no profiles/linus.toml",
+    "profile = ['linus']": 'guests/web1.toml:1: profile[0]: there is no profile "linus" in profiles/',
     "description = 1979-05-27": "description: must be a string, not 1979-05-27",
     'description = "a\\u001b[31m"': "description:",
     "[serial.a]\n[serial.b]\n[serial.c]\n[serial.d]\n[serial.e]": "serial: 5 serial ports; a PC has at most 4",
     "a = 1\na = 2": "guests/web1.toml:2: not TOML: ",
     "[memory\nsize = 1": "guests/web1.toml:1: not TOML: ",
     "x = " + "[" * 3000: "guests/web1.toml",
-    "stop.methods = ['acpi', 'acpi', 'acpi', 'acpi', 'acpi']": "stop.methods:",
+    "stop.methods = ['acpi', 'acpi', 'acpi', 'acpi', 'acpi']": "stop.methods: holds 5 values; at most 4 are allowed",
+    "stop.repeat = '0 s'": "stop.repeat: 0 s is out of range; allowed: 100 ms to 1 d",
+    "restart.window = '9999 d'": "restart.window: 9999 d is out of range; allowed: 1 s to 365 d",
+    "restart.limit = 0\nrestart.delay = '0 s'": "guests/web1.toml:2: restart.delay: 0 s is too short for limit = 0",
+    "serial.a.log-size = '1 B'": "serial.a.log-size: 1 B is out of range; allowed: 4 KiB to 1 TiB",
+    "memory.size = '5000 TiB'": "memory.size: 5000 TiB is more than any x86 machine can address, 4096 TiB",
+    "disk.a = { file = '/a', bus = 'ide', read-only = true }": "disk.a.read-only: an IDE disk cannot be read-only",
+    "description = '" + "x" * 5000 + "'": 'description: "'
+    + "x" * 60
+    + '…" is too long; at most 4096 characters',
+    "disk.a.file = '" + "/x" * 3000 + "'": "disk.a.file: a path must not be longer than 4095 bytes",
+    "cpu.count = 0x" + "f" * 9999: "cpu.count: an integer beyond 64 bits is out of range",
+    "cpu.count = " + "9" * 9999: "guests/web1.toml: it holds a number with thousands of digits",
+    "disk." + "a." * 300 + "b = 1": "guests/web1.toml: tables and arrays are nested more than 16 deep",
+    "after = " + "[" * 300 + "]" * 300: "guests/web1.toml: tables and arrays are nested more than 16 deep",
+    "a = 1 b = 2": "guests/web1.toml:1: not TOML: Expected newline or end of document after a statement (column 7)",
 }
 
 
@@ -150,60 +163,11 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_of_two_guests_that_clash_the_later_has_the_problem(tmp_path: Path) -> None:
-    text = "[disk.root]\nfile = 'a.img'\n[nic.lan]\nmac = '52:54:00:00:00:01'\nforward = ['tcp:{}:8080:80']\n"
-    found = configuration(tmp_path, {"a": text.format("127.0.0.1"), "b": text.format("")})
-    assert found.broken == {"b"}
-    told = "\n".join(str(problem) for problem in found.problems)
-    assert f"disk.root.file: the image {tmp_path}/a.img is used by guest a as well (disk.root.file)" in told
-    assert "nic.lan.mac: the address 52:54:00:00:00:01 is used by guest a as well" in told
-    assert "nic.lan.forward[0]: tcp port 8080 is used by guest a as well" in told
-
-
-def test_ports_on_different_addresses_and_read_only_images_are_shared(tmp_path: Path) -> None:
-    text = "[disk.root]\nfile = 'a.img'\nread-only = true\n[nic.lan]\nforward = ['tcp:127.0.0.{}:8080:80']\n"
-    assert configuration(tmp_path, {"a": text.format(1), "b": text.format(2)}).problems == ()
-
-
-def test_a_circle_of_guests_is_shown(tmp_path: Path) -> None:
-    found = configuration(
-        tmp_path, {"a": "after = ['b']", "b": "after = ['c']", "c": "after = ['a']", "d": ""}
-    )
-    assert found.broken == {"a", "b", "c"}
-    assert "a after b after c after a" in str(found.problems_of("a")[0])
-
-
-def test_a_guest_may_wait_for_one_whose_file_is_broken(tmp_path: Path) -> None:
-    found = configuration(tmp_path, {"a": "after = ['b']", "b": "nonsense"})
-    assert found.broken == {"b"}
-
-
-@pytest.mark.parametrize(
-    ("data", "told"), [(b"a = '\xff'", "not UTF-8"), (b"#" * (FILE_LIMIT + 1), "larger than 1 MiB")]
-)
-def test_a_file_that_is_no_text_is_a_problem(data: bytes, told: str, tmp_path: Path) -> None:
-    configuration(tmp_path, {})
-    (tmp_path / "guests/web1.toml").write_bytes(data)
-    assert told in str(load(tmp_path).problems[0])
-
-
-def test_a_directory_a_dangling_link_and_a_bad_name_are_problems(tmp_path: Path) -> None:
-    configuration(tmp_path, {})
-    (tmp_path / "guests/dir.toml").mkdir()
-    (tmp_path / "guests/link.toml").symlink_to("nowhere")
-    (tmp_path / "guests/a b.toml").write_text("")
-    (tmp_path / "guests/.hidden.toml").write_text("nonsense")
-    (tmp_path / "guests/web1.toml~").write_text("nonsense")
-    found = load(tmp_path)
-    assert len(found.problems) == 3
-    assert found.guests == {}
-
-
 def test_a_broken_daemon_file_is_told_and_its_defaults_are_used(tmp_path: Path) -> None:
     (tmp_path / "qsup.toml").write_text("parallel-starts = 0\nwatcher = true\n")
     found = load(tmp_path)
     assert [str(problem) for problem in found.problems] == [
-        "qsup.toml:1: parallel-starts: 0 is not allowed: expected int >= 1",
+        "qsup.toml:1: parallel-starts: 0 is out of range; allowed: 1 to 256",
         'qsup.toml:2: watcher: unknown key; known keys: "qemu-binary", "parallel-starts", "watch"; did you mean "watch"?',
     ]
     assert found.daemon.parallel_starts == 4
@@ -218,23 +182,3 @@ def test_the_samples_have_no_problem() -> None:
     found = load(ROOT / "configs")
     assert found.problems == ()
     assert len(found.guests) >= 2
-
-
-SAMPLE = (ROOT / "configs/guests/heartbeat.toml").read_bytes()
-
-
-@settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_no_damage_to_a_file_raises(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    text = bytearray(SAMPLE)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(text) - 1))
-        length = data.draw(st.integers(0, 20))
-        text[at : at + length] = data.draw(
-            st.one_of(st.binary(max_size=8), st.sampled_from([b"[", b'"', b"= 1", b"\n[a]"]))
-        )
-    root = tmp_path_factory.getbasetemp() / "damage"
-    (root / "guests").mkdir(parents=True, exist_ok=True)
-    (root / "guests/web1.toml").write_bytes(bytes(text))
-    found = load(root)
-    assert ("web1" in found.guests) != ("web1" in found.broken)

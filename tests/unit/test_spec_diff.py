@@ -1,0 +1,59 @@
+"""What an edit changes, as it is told."""
+
+from __future__ import annotations
+
+import msgspec
+
+from qsup.spec.diff import diff
+from qsup.spec.model import (
+    Boot,
+    Disk,
+    GuestSpec,
+    HostPath,
+    Memory,
+    Nic,
+    Reaction,
+    RestartOn,
+    RestartPolicy,
+    Serial,
+    Stop,
+)
+from qsup.units import Duration, Size
+
+
+def test_a_difference_is_told_key_by_key_and_live_keys_are_known() -> None:
+    old = GuestSpec(name="a", disk={"root": Disk(file=HostPath("/a"))}, memory=Memory(size=Size(1 << 30)))
+    new = msgspec.structs.replace(
+        old,
+        memory=Memory(size=Size(2 << 30)),
+        autostart=True,
+        disk={},
+        nic={"lan": Nic(forward=("tcp::1:2",))},
+        restart=RestartPolicy(limit=1, on=RestartOn(guest_reset=Reaction.STOP)),
+    )
+    changes = {change.path: change for change in diff(old, new)}
+    assert str(changes["memory.size"]) == "memory.size: 1 GiB → 2 GiB"
+    assert str(changes["disk.root.file"]) == "disk.root.file: /a → (absent)"
+    assert changes["nic.lan.forward"].new == "[tcp::1:2]"
+    live = {path for path, change in changes.items() if change.live}
+    assert live == {"autostart", "restart.limit"}
+    assert "restart.on.guest-reset" in changes
+    assert diff(old, old) == ()
+
+
+def test_the_order_of_devices_is_a_difference_as_it_decides_on_names_and_slots() -> None:
+    old = GuestSpec(name="a", serial={"one": Serial(), "two": Serial()})
+    new = msgspec.structs.replace(old, serial={"two": Serial(), "new": Serial(), "one": Serial()})
+    swapped = msgspec.structs.replace(old, serial={"two": Serial(), "one": Serial()})
+    assert [(str(change), change.live) for change in diff(old, swapped)] == [
+        ("serial: [one, two] → [two, one]", False)
+    ]
+    assert diff(old, new)[-1].path == "serial"
+
+
+def test_differences_come_in_the_order_of_the_declarations() -> None:
+    old = GuestSpec(name="a")
+    new = msgspec.structs.replace(
+        old, stop=Stop(timeout=Duration(1)), boot=Boot(kernel=HostPath("/k")), description="x"
+    )
+    assert [change.path for change in diff(old, new)] == ["description", "boot.kernel", "stop.timeout"]
