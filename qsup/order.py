@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 
 async def in_order(
@@ -16,8 +17,8 @@ async def in_order(
 ) -> None:
     """Call ``act`` for every key of ``after``, once those of its values that are keys themselves are done.
 
-    ``waiting`` shows, as long as it is the case, who waits for whom. The dependencies must have no cycle; those
-    of checked guest files have none.
+    ``waiting`` shows, as long as it is the case, who waits for whom; several calls may share it. The dependencies
+    must have no cycle; those of checked guest files have none.
     """
     done = {name: asyncio.Event() for name in after}
 
@@ -25,15 +26,25 @@ async def in_order(
         try:
             for other in after[name]:
                 if other in done and not done[other].is_set():
-                    waiting.setdefault(name, set()).add(other)
-                    await done[other].wait()
-                    waiting[name].discard(other)
-            waiting.pop(name, None)
+                    with _shown(waiting, name, other):
+                        await done[other].wait()
             await act(name)
         finally:
-            waiting.pop(name, None)
             done[name].set()
 
     async with asyncio.TaskGroup() as tasks:
         for name in after:
             tasks.create_task(one(name))
+
+
+@contextlib.contextmanager
+def _shown(waiting: dict[str, set[str]], name: str, other: str) -> Iterator[None]:
+    waiting.setdefault(name, set()).add(other)
+    try:
+        yield
+    finally:
+        # Another call that waits for the same may have been faster.
+        others = waiting.get(name, set())
+        others.discard(other)
+        if not others:
+            waiting.pop(name, None)

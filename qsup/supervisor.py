@@ -131,14 +131,21 @@ class Supervisor:
         places = asyncio.Semaphore(self._configuration.daemon.parallel_starts)
 
         async def start(name: str) -> None:
-            actor = self._actors[name]
-            async with places:
-                actor.post(Due())
-                await actor.until(lambda: actor.state.phase is not Phase.STOPPED)
-                await actor.until(lambda: actor.state.phase is not Phase.STARTING)
-            await actor.until(lambda: actor.state.phase in AT_REST)
+            actor = self._actors.get(name)
+            # While it waited for its turn it may have been forgotten, or an operator may have stopped it.
+            if actor is not None and actor.wants_start:
+                with contextlib.suppress(GuestNotFound):
+                    await self._start_due(actor, places)
 
         await in_order(due, start, self._waiting)
+
+    async def _start_due(self, actor: Actor, places: asyncio.Semaphore) -> None:
+        """Start one guest in its place among those that start; return when nobody needs to wait for it any longer."""
+        async with places:
+            actor.post(Due())
+            await actor.until(lambda: actor.state.phase is not Phase.STOPPED or not actor.wants_start)
+            await actor.until(lambda: actor.state.phase is not Phase.STARTING)
+        await actor.until(lambda: actor.state.phase in AT_REST)
 
     async def _bury_orphans(self) -> None:
         """A guest whose file has gone is forgotten once its QEMU has ended."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from qsup import clock
 from qsup.argv.draft import serial_file
 from qsup.argv.invocation import AGENT_FILE
-from qsup.errors import QmpError, QsupError, RecordError, Refused
+from qsup.errors import GuestNotFound, QmpError, QsupError, RecordError, Refused
 from qsup.events import Kind
 from qsup.guest import effects as do
 from qsup.guest import inputs, record
@@ -62,6 +62,7 @@ class Actor:
         self._budget = budget()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._watchers: set[asyncio.Future[None]] = set()
+        self._over = False
         self._tasks: asyncio.TaskGroup
         self._random = random.Random()  # noqa: S311 - jitter, not secrets
 
@@ -84,8 +85,13 @@ class Actor:
         return await self._line.session.execute(command, arguments, deadline=deadline)
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait until a condition over this actor's state holds; it is looked at after every change."""
+        """Wait until a condition over this actor's state holds; it is looked at after every change.
+
+        Raises GuestNotFound if the guest is forgotten before.
+        """
         while not reached():
+            if self._over:
+                raise self._forgotten()
             changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._watchers.add(changed)
             try:
@@ -127,6 +133,7 @@ class Actor:
                 while True:
                     await self._take(*await self._inbox.get())
         finally:
+            self._leave()
             for timer in self._timers.values():
                 timer.cancel()
             if self._line is not None:
@@ -135,6 +142,18 @@ class Actor:
                 await console.close()
             if self.running is not None:
                 self.running.process.close()
+
+    def _leave(self) -> None:
+        """Let those go who still wait for an answer or a change that will not come."""
+        self._over = True
+        self._wake()
+        while not self._inbox.empty():
+            _, answer = self._inbox.get_nowait()
+            if answer is not None and not answer.done():
+                answer.set_exception(self._forgotten())
+
+    def _forgotten(self) -> GuestNotFound:
+        return GuestNotFound(f"guest {self.spec.name} was forgotten: its file has gone")
 
     async def _take(self, happened: inputs.Input, answer: asyncio.Future[str] | None) -> None:
         """One input: decide, perform, wake those who wait. A bug in here must not take the other guests along."""
@@ -149,6 +168,10 @@ class Actor:
             )
             if answer is not None and not answer.done():
                 answer.set_exception(QsupError(f"a bug in qsup, see the daemon's log: {error!r}"))
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let those who wait for a condition look again."""
         for watcher in self._watchers:
             if not watcher.done():
                 watcher.set_result(None)
@@ -222,14 +245,15 @@ class Actor:
         if trouble:
             self.notice(trouble)
         if self.running is None:
-            self.post(inputs.Restored(self.same_boot))
+            launched = last is not None and last.identity is not None
+            self.post(inputs.Restored(self.same_boot, launched=launched))
         else:
             self._tasks.create_task(self._watch(self.running))
             alive = Launch(
                 token=self.running.token,
                 pid=self.running.process.pid,
                 accel=self.running.record.accel,
-                running_since=self.state.launch.running_since if self.state.launch else None,
+                running_since=self.running.process.identity.started,
                 adopted=True,
             )
             self.post(inputs.Restored(same_boot=True, alive=alive))

@@ -35,8 +35,9 @@ class Edited:
             elif self.way == "qsup reload":
                 await self.here.cli("reload")
             async with asyncio.timeout(DEADLINE):
-                found: dict[str, Any] = dict((await reloads.get())["data"])
+                found = (await reloads.get())["data"]
         await client.disconnect()
+        assert isinstance(found, dict)
         return found
 
 
