@@ -104,12 +104,13 @@ class Timer(msgspec.Struct, frozen=True):
 class Restored(msgspec.Struct, frozen=True):
     """A new daemon took over, ``same_boot`` or after a reboot of the host.
 
-    ``alive`` is the launch whose process still runs and was adopted. Without it the last launch, if there was
-    one, has ended unseen: ``status`` and ``stderr`` are what is left of it.
+    ``alive`` is the launch whose process still runs and was adopted. Without it, ``launched`` says that there
+    had been a process, which has ended unseen: ``status`` and ``stderr`` are what is left of it.
     """
 
     same_boot: bool
     alive: Launch | None = None
+    launched: bool = False
     status: ExitStatus | None = None
     stderr: str = ""
 

@@ -30,6 +30,9 @@ class Phase(StrEnum):
 ALIVE: Final = frozenset({Phase.STARTING, Phase.RUNNING, Phase.PAUSED, Phase.STOPPING, Phase.UNREACHABLE})
 """A QEMU process exists, or is just being made."""
 
+ASKABLE: Final = frozenset({Phase.STARTING, Phase.RUNNING, Phase.PAUSED, Phase.UNREACHABLE})
+"""A new daemon finds out by itself which of these is the case: it asks QEMU."""
+
 
 class Verb(StrEnum):
     """What an operator can ask of a guest."""

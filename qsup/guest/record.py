@@ -45,7 +45,6 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The spec as it was launched, as ``spec.codec`` writes it."""
     identity: Identity | None = None
     """None until the process exists."""
-    running_since: float | None = None
 
 
 Record = TypeVar("Record", StateRecord, LaunchRecord)
@@ -55,9 +54,12 @@ UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 
 
 def write(path: Path, record: StateRecord | LaunchRecord) -> None:
-    """Write a record whole; raises OSError when the disk does not take it."""
+    """Write a record whole; raises OSError when the disk does not take it.
+
+    A launch ends with the host, so its record needs not survive a power cut, and a start needs not wait for a disk.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.encode(record))
+    write_whole(path, msgspec.json.encode(record), durable=isinstance(record, StateRecord))
 
 
 def read_state(path: Path) -> StateRecord | None:

@@ -57,10 +57,11 @@ def _after_reboot(turn: Turn) -> None:
 
 def _missing(turn: Turn, restored: Restored) -> None:
     """A process was there, or nearly, and is gone."""
-    if turn.state.launch is None or turn.state.launch.pid is None:
+    if not restored.launched:
         if turn.state.wanted is Wanted.RUNNING:
             turn.spawn("the last daemon ended before it could launch it")
         else:
+            turn.set(launch=None, ending=None, descent=None)
             turn.enter(Phase.STOPPED, "the last daemon ended before it could launch it")
         return
     if turn.state.phase is Phase.STARTING:

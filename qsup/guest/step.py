@@ -31,7 +31,7 @@ from qsup.guest.inputs import (
     StatusKnown,
     Timer,
 )
-from qsup.guest.phase import Cause, Phase, Wanted
+from qsup.guest.phase import ASKABLE, Cause, Phase, Wanted
 from qsup.guest.restore import restore
 from qsup.guest.state import Ending, State
 from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE, Env, Turn
@@ -45,7 +45,7 @@ RETRY: Final = 5.0
 """Seconds between tries to reconnect."""
 RESETS_EVERY: Final = 1.0
 """Seconds between two notices of resets."""
-SPEAKABLE: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.UNREACHABLE})
+SPEAKABLE: Final = ASKABLE - {Phase.STARTING}
 """Phases in which a lost session is made anew."""
 PAUSE_REASONS: Final = {
     "paused": "its vCPUs are stopped",
@@ -81,10 +81,11 @@ def _is_end(word: Effect) -> bool:
 
 
 def _lasting(state: State) -> tuple[object, ...]:
-    """What the next daemon must know."""
+    """What the next daemon must know and cannot ask QEMU; a disk is waited for only when this changes."""
     return (
-        state.phase, state.wanted, state.commanded, state.pid, state.ending, state.descent is None,
-        state.start_after, state.failures, state.streak, state.next_try, state.last_end, state.restarts,
+        None if state.phase in ASKABLE else state.phase, state.wanted, state.commanded, state.ending,
+        state.descent is None, state.start_after, state.failures, state.streak, state.next_try,
+        state.last_end, state.restarts,
     )  # fmt: skip
 
 

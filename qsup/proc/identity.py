@@ -30,6 +30,11 @@ class Identity(msgspec.Struct, frozen=True):
     boot_id: str
     token: str
 
+    @property
+    def started(self) -> float:
+        """When it started, in seconds of ``clock.now()``."""
+        return self.start_time / os.sysconf("SC_CLK_TCK")
+
 
 def identify(pid: int, token: str) -> Identity:
     """The identity of a process that is known to live; raise ProcessLookupError if it does not."""

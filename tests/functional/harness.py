@@ -76,11 +76,12 @@ class Site:
         temporary.replace(path)
         return path
 
-    async def start(self) -> None:
-        """Start the daemon, wait until it is ready, and connect."""
+    async def start(self, *, development: bool = True) -> None:
+        """Start the daemon, in Python's development mode unless speed matters; wait until it is ready, and connect."""
+        mode = ("-X", "dev") if development else ()
         self.output = []
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-X", "dev", "-m", "qsup.daemon",
+            sys.executable, *mode, "-m", "qsup.daemon",
             "--config", str(self.config), "--runtime-dir", str(self.runtime), "--state-dir", str(self.state),
             stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

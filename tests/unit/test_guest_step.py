@@ -21,7 +21,7 @@ from qsup.guest.effects import (
     Signal,
     Spawn,
 )
-from qsup.guest.phase import ALIVE, Cause, Phase, Verb, Wanted
+from qsup.guest.phase import ALIVE, ASKABLE, Cause, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE
@@ -59,7 +59,8 @@ def check_invariants(before: State, after: State, effects: list[Effect]) -> None
     words = [isinstance(effect, Publish | Reply) for effect in effects]
     assert words == sorted(words), "a word before the last deed"
     if after.phase is not before.phase:
-        assert any(isinstance(effect, Persist) for effect in effects)
+        asked = {before.phase, after.phase} <= ASKABLE
+        assert asked or any(isinstance(effect, Persist) for effect in effects)
         assert any(isinstance(effect, Publish) and effect.kind is Kind.PHASE for effect in effects)
 
 

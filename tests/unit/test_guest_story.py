@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from qsup.guest import inputs
 from qsup.guest.effects import Arm, Cancel, Effect, Persist, Publish, Reply, Signal, Spawn
-from qsup.guest.phase import ALIVE, Phase, Verb, Wanted
+from qsup.guest.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
 from qsup.proc.status import ExitStatus
@@ -67,7 +67,8 @@ class World(RuleBasedStateMachine):
             case Persist():
                 self.durable = self.state
             case Publish() | Reply():
-                assert self.durable.phase == self.state.phase, "told before it was written"
+                asked = {self.durable.phase, self.state.phase} <= ASKABLE
+                assert asked or self.durable.phase == self.state.phase, "told before it was written"
             case Signal():
                 assert self.processes == 1
             case _:
@@ -134,10 +135,11 @@ class World(RuleBasedStateMachine):
         self.state, self.timers = self.durable, set()
         self.processes += self.launching
         self.launching = 0
+        launched = bool(self.processes)
         if died or not same_boot:
             self.processes = 0
         alive = Launch(token="0" * 16, pid=7, adopted=True) if self.processes else None
-        self.happen(inputs.Restored(same_boot=same_boot, alive=alive))
+        self.happen(inputs.Restored(same_boot=same_boot, alive=alive, launched=launched))
 
     @invariant()
     def the_phase_tells_the_truth_about_the_process(self) -> None:

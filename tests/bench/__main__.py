@@ -1,0 +1,58 @@
+"""``python -m tests.bench [start] [list] [rest] [supervisord]``: what `make bench` runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from qsup.probe import kvm_trouble
+from tests.bench import listing, peer, rest, starts
+from tests.bench.pairs import PAIRS
+
+PARTS = ("start", "list", "rest", "supervisord")
+
+
+def main() -> None:
+    """Measure what is asked for, everything by default."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="pairs of runs for each ratio")
+    options = parser.parse_args()
+    if not set(options.parts) <= set(PARTS):
+        parser.error(f"choose of {', '.join(PARTS)}")
+    binary = shutil.which("qemu-system-x86_64")
+    if binary is None:
+        sys.exit("qemu-system-x86_64 is not installed; scripts/setup installs it")
+    version = subprocess.run(
+        [binary, "--version"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()[0]
+    print(f"{version}; KVM: {kvm_trouble() or 'works'}; Python {platform.python_version()}")
+    print("each row: minimum, median, maximum", flush=True)
+    for part in options.parts or PARTS:
+        asyncio.run(_measure(part, binary, options.pairs))
+
+
+async def _measure(part: str, binary: str, pairs: int) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        match part:
+            case "start":
+                for number, machine in enumerate(starts.MACHINES):
+                    if "KVM" in machine and kvm_trouble():
+                        print(f"start ({machine}): not measured: {kvm_trouble()}")
+                    else:
+                        await starts.measure(Path(home) / str(number), binary, machine, pairs)
+            case "list":
+                await listing.measure(Path(home), binary, pairs)
+            case "rest":
+                await rest.measure(Path(home), binary)
+            case "supervisord":
+                await peer.measure(Path(home), binary, pairs)
+
+
+main()
