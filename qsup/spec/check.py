@@ -39,6 +39,7 @@ LOG_SIZES: Final = Size.parse("4 KiB"), Size.parse("1 TiB")
 SERIAL_PORTS: Final = 4
 """ISA serial ports of a PC."""
 _END: Final = frozenset({Reaction.RESTART, Reaction.STOP})
+_STANDING: Final = _END | {Reaction.PAUSE}
 REACTIONS: Final[dict[str, frozenset[Reaction]]] = {
     "guest-shutdown": frozenset(Reaction) - {Reaction.IGNORE},
     "guest-panic": frozenset(Reaction),
@@ -173,6 +174,17 @@ def _policy(spec: GuestSpec) -> Iterator[Finding]:
         if reaction is not None and reaction not in allowed:
             words = quoted(member for member in Reaction if member in allowed)
             yield ("restart", "on", key), f'"{reaction}" is not possible after {key}; allowed: {words}'
+    yield from _resets(spec)
+
+
+def _resets(spec: GuestSpec) -> Iterator[Finding]:
+    """QEMU cannot be told to stand still at one kind of reset only, and one that stands still cannot just go on."""
+    kinds = ("guest-reset", "triple-fault")
+    rules = {key: getattr(spec.restart.on, key.replace("-", "_")) for key in kinds}
+    for key, other in (kinds, kinds[::-1]):
+        if rules[key] is Reaction.IGNORE and rules[other] in _STANDING:
+            told = f'"ignore" is not possible beside {other} = "{rules[other]}"'
+            yield ("restart", "on", key), f'{told}: QEMU then stops at both; write "reset"'
 
 
 def _ranges(spec: GuestSpec) -> Iterator[Finding]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from qsup.spec import model
+from qsup.spec.explain import FORMS
 from qsup.spec.load import Configuration, load
 from qsup.spec.model import Accel, Cache, StopMethod
 from qsup.units import Duration, Size
@@ -97,6 +100,8 @@ BAD = {
     '"never"; did you mean "always"?',
     "[restart]\ndelay = '9 min'": "restart.max-delay: 1 min is less than restart.delay, 9 min",
     "[restart.on]\nqemu-exit = 'pause'": 'restart.on.qemu-exit: "pause" is not possible after qemu-exit; allowed: "restart", "stop"',
+    "[restart.on]\ntriple-fault = 'stop'\nguest-reset = 'ignore'": "guests/web1.toml:3: restart.on.guest-reset: "
+    '"ignore" is not possible beside triple-fault = "stop"',
     "disk = []": "guests/web1.toml:1: disk: must be a table of tables, not an array; write [disk.ID]",
     "[disk.root]": "guests/web1.toml:1: disk.root.file: is missing",
     "[[disk.root]]\nfile = '/a'": "disk.root: must be a table, not an array",
@@ -182,3 +187,12 @@ def test_the_samples_have_no_problem() -> None:
     found = load(ROOT / "configs")
     assert found.problems == ()
     assert len(found.guests) >= 2
+
+
+def test_every_pattern_of_the_declarations_has_its_words() -> None:
+    patterns = {value for name, value in vars(model).items() if name.endswith("_PATTERN")}
+    assert set(FORMS) == patterns - {model.NAME_PATTERN}
+    used = re.findall(r"pattern=([^,)]+)", Path(model.__file__).read_text())
+    assert all(name.endswith("_PATTERN") for name in used), (
+        "a pattern has a name, by which its words are found"
+    )
