@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def restore(turn: Turn, restored: Restored) -> None:
     """Take up the guest's life where it stands."""
+    turn.set(connected=False, run_state=None, pending=None, trouble=None)
     if restored.alive is not None:
         _adopt(turn, restored.alive)
     elif not restored.same_boot:
@@ -30,7 +31,7 @@ def restore(turn: Turn, restored: Restored) -> None:
 
 def _adopt(turn: Turn, alive: Launch) -> None:
     """Its process lives: it keeps its phase until QEMU itself says what is the case."""
-    turn.set(launch=alive, connected=False, run_state=None, pending=None, trouble=None, next_try=None)
+    turn.set(launch=alive, next_try=None)
     if turn.state.phase not in ALIVE:
         # The last daemon died between the launch and the record of it.
         turn.set(wanted=Wanted.RUNNING)
@@ -48,8 +49,7 @@ def _adopt(turn: Turn, alive: Launch) -> None:
 def _after_reboot(turn: Turn) -> None:
     """Times and counts of another boot mean nothing now."""
     turn.set(
-        launch=None, connected=False, run_state=None, ending=None, descent=None, start_after=False,
-        pending=None, trouble=None, failures=(), streak=0, next_try=None,
+        launch=None, ending=None, descent=None, start_after=False, failures=(), streak=0, next_try=None
     )  # fmt: skip
     if turn.state.phase is not Phase.STOPPED:
         turn.enter(Phase.STOPPED, "the host was restarted")
