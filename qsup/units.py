@@ -58,7 +58,7 @@ class Duration(float):
             count = round(seconds / factor, 6)
             if count >= 1 and count == int(count):
                 return f"{int(count)} {unit}"
-        return f"{round(seconds * 1000, 3):g} ms" if seconds else "0 s"
+        return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + " ms" if seconds else "0 s"
 
     def __repr__(self) -> str:
         return f'Duration("{self}")'

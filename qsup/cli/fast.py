@@ -31,8 +31,10 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 def run(words: list[str]) -> int | None:
     """Do what the words ask for and return the exit code, or return None with nothing done."""
+    named = len(words) > 1 and words[0] == "--socket"
+    path = words[1] if named else socket_path()
+    words = words[2:] if named else words
     request = request_for(words)
-    path = socket_path()
     if request is None or path is None:
         return None
     try:
