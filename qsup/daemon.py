@@ -38,15 +38,18 @@ def main() -> int:
     logging.basicConfig(
         format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr
     )
+    status = 0
     try:
         options = _arguments(sys.argv[1:])
         with contextlib.ExitStack() as stack:
             _claim(options, stack)
             asyncio.run(Daemon(options).run())
-    except QsupError as error:
-        log.error("%s", error)
-        return error.exit_code
-    return 0
+    except* QsupError as failures:
+        # What fails in the daemon's task group comes as a group, all else alone.
+        for error in failures.exceptions:
+            log.error("%s", error)
+            status = error.exit_code if isinstance(error, QsupError) else 1
+    return status
 
 
 def _arguments(words: Sequence[str]) -> Paths:
@@ -144,6 +147,8 @@ class Daemon:
             log.info("leaving; no guest runs")
 
     def _report_problems(self) -> None:
+        if not self._paths.config.is_dir():
+            log.warning("there is no directory %s; make it, then `qsup reload`", self._paths.config)
         for problem in self._supervisor.configuration().problems:
             log.warning("%s", problem)
 

@@ -22,7 +22,7 @@ from qsup.guest.phase import ALIVE, Phase, Verb
 from qsup.guest.record import read_launch
 from qsup.order import in_order
 from qsup.proc import lock
-from qsup.proc.bounded import Keeper, tail
+from qsup.proc.bounded import Keeper, last_written
 from qsup.spec import codec
 from qsup.spec.diff import diff
 from qsup.spec.load import load
@@ -226,7 +226,7 @@ class Supervisor:
         if actor.running is not None:
             return actor.running.stderr(limit)
         runs = self._runs(name)
-        return tail(runs[-1], limit).decode(errors="replace") if runs else ""
+        return last_written(runs[-1], limit).decode(errors="replace") if runs else ""
 
     def _runs(self, name: str) -> list[Path]:
         files = self.paths.guest_runtime(name).glob(f"*/{launch.STDERR}")

@@ -20,7 +20,7 @@ from qsup.guest import record
 from qsup.preflight import preflight
 from qsup.probe import probe
 from qsup.proc import lock
-from qsup.proc.bounded import tail
+from qsup.proc.bounded import last_written
 from qsup.proc.identity import find_holder, identify
 from qsup.proc.process import Process
 from qsup.spec import codec
@@ -73,7 +73,7 @@ class Running:
 
     def stderr(self, limit: int = STDERR_TAIL) -> str:
         """The end of what QEMU wrote."""
-        return tail(self.run_dir / STDERR, limit).decode(errors="replace")
+        return last_written(self.run_dir / STDERR, limit).decode(errors="replace")
 
 
 def invocation(spec: GuestSpec, host: Host, token: str) -> Invocation:

@@ -48,8 +48,19 @@ def trim(path: Path) -> None:
     """
     with contextlib.suppress(OSError):
         if path.stat().st_blocks * 512 > LIMIT:
-            path.with_name(f"{path.name}.1").write_bytes(tail(path, KEPT))
+            _kept(path).write_bytes(tail(path, KEPT))
             os.truncate(path, 0)
+
+
+def _kept(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def last_written(path: Path, limit: int) -> bytes:
+    """The last bytes that were written to a file that is kept small, those before it was emptied included."""
+    recent = tail(path, limit)
+    missing = limit - len(recent)
+    return (tail(_kept(path), missing) if missing > 0 else b"") + recent
 
 
 def tail(path: Path, limit: int) -> bytes:
