@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 python := .venv/bin/python
 run_dir := $(CURDIR)/.run
-python_scripts := scripts/tour scripts/build-linux-guest
+python_scripts := scripts/tour scripts/readme scripts/build-linux-guest
 shell_scripts := scripts/setup scripts/build-heartbeat .ci/run
 
 .PHONY: help
