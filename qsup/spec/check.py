@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,7 +14,7 @@ from qsup.spec.problem import nearest, quoted, shown
 from qsup.units import Duration, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from qsup.spec.model import GuestSpec, Nic
     from qsup.spec.problem import Problem
@@ -74,8 +75,13 @@ def check(declared: Mapping[str, Declared], names: Collection[str]) -> dict[str,
     def tell(name: str, finding: Finding) -> None:
         problems.setdefault(name, []).append(declared[name].problem(*finding))
 
+    @cache
+    def near(word: str) -> str:
+        # A thousand guests that wait for one which is gone all ask for the same word.
+        return nearest(word, names)
+
     for name, guest in declared.items():
-        for finding in islice(chain(_within(guest.spec), _after(guest.spec, names)), LIMIT):
+        for finding in islice(chain(_within(guest.spec), _after(guest.spec, names, near)), LIMIT):
             tell(name, finding)
     for name, finding in circles({name: guest.spec.after for name, guest in declared.items()}):
         tell(name, finding)
@@ -208,9 +214,9 @@ def _ranges(spec: GuestSpec) -> Iterator[Finding]:
             )
 
 
-def _after(spec: GuestSpec, names: Collection[str]) -> Iterator[Finding]:
+def _after(spec: GuestSpec, names: Collection[str], near: Callable[[str], str]) -> Iterator[Finding]:
     for number, other in enumerate(spec.after):
         if other == spec.name:
             yield ("after", number), "a guest cannot wait for itself"
         elif other not in names:
-            yield ("after", number), f"there is no guest {shown(other)}{nearest(other, names)}"
+            yield ("after", number), f"there is no guest {shown(other)}{near(other)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +75,8 @@ def parse(label: str, data: bytes) -> Document | Problem:
     """Read the bytes of a file, or say why they cannot be read."""
     if len(data) > FILE_LIMIT:
         return Problem(label, None, "", f"larger than {FILE_LIMIT >> 20} MiB: that is no configuration")
+    if data.startswith(codecs.BOM_UTF8):
+        return Problem(label, 1, "", "begins with a byte order mark; save it as UTF-8 without one")
     try:
         text = data.decode().replace("\r\n", "\n")
         table = tomli.loads(text)

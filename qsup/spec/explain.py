@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from enum import Enum
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -54,7 +55,7 @@ def explain(
 ) -> list[Finding]:
     """What keeps a table from being this section: paths of keys, and what is wrong with each; ``LIMIT`` at most.
 
-    ``base`` is where relative paths start; fields in ``skip`` are not keys of the file.
+    ``base`` is where relative paths start; keys in ``skip`` are not keys of the file.
     """
     return list(islice(_section(section, table, (), base, skip), LIMIT))
 
@@ -65,15 +66,10 @@ def _section(
     if not isinstance(table, dict):
         yield path, f"must be a table, not {shown(table)}; write [{_dotted(path)}]"
         return
-    hints = get_type_hints(section, include_extras=True)
-    fields = {
-        key: (name, hints[name])
-        for name, key in zip(section.__struct_fields__, section.__struct_encode_fields__, strict=True)
-        if name not in skip
-    }
+    fields = {key: declared for key, declared in _declared(section).items() if key not in skip}
     for key, value in table.items():
         if key in fields:
-            yield from _value(fields[key][1], value, (*path, key), base)
+            yield from _value(fields[key], value, (*path, key), base)
         else:
             allowed = f"; known keys: {quoted(fields)}" if len(fields) <= 8 else ""
             yield (*path, key), f"unknown key{allowed}{nearest(key, fields)}"
@@ -82,9 +78,16 @@ def _section(
             yield (*path, required), "is missing"
 
 
+@cache
+def _declared(section: type[Section]) -> dict[str, Any]:
+    """The declared type of every key; resolving them costs more than the walk over a file."""
+    hints = get_type_hints(section, include_extras=True)
+    names = zip(section.__struct_fields__, section.__struct_encode_fields__, strict=True)
+    return {key: hints[name] for name, key in names}
+
+
 def _required(section: type[Section]) -> Iterator[str]:
-    info = msgspec.structs.fields(section)
-    for field in info:
+    for field in msgspec.structs.fields(section):
         if field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT:
             yield field.encode_name
 

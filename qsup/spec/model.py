@@ -493,10 +493,3 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
             description="Whether a change in the configuration directory is read at once (inotify), without `qsup reload`."
         ),
     ] = True
-
-
-def encode_hook(value: object) -> str:
-    """How msgspec writes the types of this module that are not its own; use with :func:`decode_hook`."""
-    if isinstance(value, Size | Duration | HostPath):
-        return str(value)
-    raise TypeError(f"cannot encode {type(value).__name__}")

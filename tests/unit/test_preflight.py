@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from qsup.argv.invocation import HostFacts
@@ -74,6 +75,23 @@ def test_a_fifo_in_the_place_of_an_image_is_told_and_not_opened(tmp_path: Path) 
     ]
 
 
+def test_an_image_that_cannot_be_written_is_told_unless_it_is_read_only() -> None:
+    # Even root may not write here, as the kernel has no such operation.
+    image = HostPath("/proc/sys/kernel/ostype")
+    disk = Disk(file=image, format=DiskFormat.RAW)
+    assert preflight(GuestSpec(name="web1", disk={"root": disk}), FACTS) == [
+        f"disk.root.file: {image} cannot be written by this user; make it writable, or write read-only = true"
+    ]
+    disk = msgspec.structs.replace(disk, read_only=True)
+    assert preflight(GuestSpec(name="web1", disk={"root": disk}), FACTS) == []
+
+
+def test_an_image_that_cannot_be_read_is_told() -> None:
+    iso = HostPath("/proc/sys/vm/drop_caches")
+    spec = GuestSpec(name="web1", cdrom={"cd": Cdrom(file=iso)})
+    assert preflight(spec, FACTS) == [f"cdrom.cd.file: {iso} cannot be read by this user"]
+
+
 def test_the_source_of_random_numbers_must_be_there(tmp_path: Path) -> None:
     spec = GuestSpec(name="web1", rng=Rng(enabled=True, source=HostPath(tmp_path / "hwrng")))
     assert preflight(spec, FACTS) == [f"rng.source: {tmp_path}/hwrng does not exist"]
@@ -112,6 +130,17 @@ def test_kvm_that_does_not_work_is_told_with_the_way_out() -> None:
 def test_the_probe_agrees_with_the_kernel(qemu_binary: str) -> None:
     assert probe(qemu_binary).kvm == (kvm_problem() is None)
     assert (kvm_trouble() is None) == (kvm_problem() is None)
+
+
+def test_each_way_in_which_kvm_fails_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path / "kvm"
+    monkeypatch.setattr("qsup.probe.KVM", str(device))
+    assert "does not exist: the CPU's virtualisation is off" in (kvm_trouble() or "")
+    device.write_text("")
+    assert kvm_trouble() == f"{device} does not answer: Inappropriate ioctl for device"
+    device.unlink()
+    device.mkdir()
+    assert kvm_trouble() == f"{device} cannot be opened: Is a directory"
 
 
 def test_a_missing_binary_is_told_with_what_to_install(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
+from qsup.spec import check
 from tests.unit.test_spec_load import configuration
 
 
@@ -96,6 +98,19 @@ def test_a_clash_in_a_profile_names_the_guests_that_take_it(tmp_path: Path) -> N
         "profiles/lan.toml:1: nic.lan.mac: the address 52:54:00:00:00:01 is used by guest a as well as b "
         "(a: nic.lan.mac)"
     ]
+
+
+def test_a_name_that_many_miss_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def nearest(word: str, known: Collection[str]) -> str:
+        asked.append(word)
+        return f"; one of {len(known)}"
+
+    monkeypatch.setattr(check, "nearest", nearest)
+    found = configuration(tmp_path, {f"g{number}": "after = ['gone']" for number in range(20)})
+    assert [problem.message for problem in found.problems] == ['there is no guest "gone"; one of 20'] * 20
+    assert asked == ["gone"]
 
 
 def test_of_many_who_want_one_port_each_is_told_once_even_in_a_long_chain(tmp_path: Path) -> None:

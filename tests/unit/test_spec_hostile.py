@@ -18,7 +18,12 @@ from tests.unit.test_spec_load import configuration
 
 
 @pytest.mark.parametrize(
-    ("data", "told"), [(b"a = '\xff'", "not UTF-8"), (b"#" * (FILE_LIMIT + 1), "larger than 1 MiB")]
+    ("data", "told"),
+    [
+        (b"a = '\xff'", "not UTF-8"),
+        (b"#" * (FILE_LIMIT + 1), "larger than 1 MiB"),
+        (b"\xef\xbb\xbfautostart = true\n", "begins with a byte order mark; save it as UTF-8 without one"),
+    ],
 )
 def test_a_file_that_is_no_text_is_a_problem(data: bytes, told: str, tmp_path: Path) -> None:
     configuration(tmp_path, {})
