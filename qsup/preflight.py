@@ -12,13 +12,15 @@ import stat
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from qsup.probe import kvm_trouble
-from qsup.spec.model import Accel, DiskFormat, NicType
+from qsup.spec.devices import DiskFormat, NicType
+from qsup.spec.model import Accel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qsup.argv.invocation import HostFacts
-    from qsup.spec.model import Disk, GuestSpec, Nic
+    from qsup.spec.devices import Disk, Nic
+    from qsup.spec.model import GuestSpec
 
 QCOW2_MAGIC: Final = b"QFI\xfb"
 

@@ -10,7 +10,14 @@ import re
 from typing import Final, Self
 
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_UNITS: Final = {
+    "ms": 1_000,
+    "s": 1_000_000,
+    "min": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+}
+"""In microseconds, to which durations are exact: as whole numbers they print and read back without loss."""
 _QUANTITY: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?) ?([A-Za-z]{1,3})", re.ASCII)
 
 
@@ -50,15 +57,14 @@ class Duration(float):
             raise ValueError(
                 f'{text!r} is not a duration; write "90 s" (units: {", ".join(_DURATION_UNITS)})'
             )
-        return cls(round(float(match[1]) * _DURATION_UNITS[match[2]], 6))
+        return cls(round(float(match[1]) * _DURATION_UNITS[match[2]]) / 1_000_000)
 
     def __str__(self) -> str:
-        seconds = float(self)
+        microseconds = round(float(self) * 1_000_000)
         for unit, factor in reversed(_DURATION_UNITS.items()):
-            count = round(seconds / factor, 6)
-            if count >= 1 and count == int(count):
-                return f"{int(count)} {unit}"
-        return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + " ms" if seconds else "0 s"
+            if microseconds and microseconds % factor == 0:
+                return f"{microseconds // factor} {unit}"
+        return f"{microseconds / 1000:.3f}".rstrip("0").rstrip(".") + " ms" if microseconds else "0 s"
 
     def __repr__(self) -> str:
         return f'Duration("{self}")'

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qsup.argv.quote import as_json
-from qsup.spec.model import Cache
+from qsup.spec.devices import Cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from qsup.argv.invocation import Option
-    from qsup.spec.model import Aio, Discard, DiskFormat
+    from qsup.spec.devices import Aio, Discard, DiskFormat
 
 
 def image(

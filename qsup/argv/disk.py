@@ -13,7 +13,7 @@ from qsup.argv.blockdev import image, write_cache
 from qsup.argv.board import SLOT_SCSI, SLOTS_DISK, slot
 from qsup.argv.quote import device
 from qsup.errors import SpecError
-from qsup.spec.model import Aio, Cache, Cdrom, CdromBus, Discard, Disk, DiskBus, DiskFormat
+from qsup.spec.devices import Aio, Cache, Cdrom, CdromBus, Discard, Disk, DiskBus, DiskFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

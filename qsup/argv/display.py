@@ -9,7 +9,7 @@ from qsup.argv.board import SLOT_USB, SLOT_VIDEO
 from qsup.argv.invocation import VNC_FILE, Option
 from qsup.argv.quote import comma, device
 from qsup.errors import SpecError
-from qsup.spec.model import DisplayType
+from qsup.spec.devices import DisplayType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

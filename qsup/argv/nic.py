@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, assert_never
 from qsup.argv.board import SLOTS_NIC, Board, slot
 from qsup.argv.quote import as_json, device
 from qsup.errors import SpecError
-from qsup.spec.model import NicModel, NicType
+from qsup.spec.devices import NicModel, NicType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qsup.argv.draft import Draft
     from qsup.argv.invocation import Option
-    from qsup.spec.model import Nic
+    from qsup.spec.devices import Nic
 
 
 def options(draft: Draft) -> Iterator[Option]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 from qsup.argv.invocation import QEMU_LOG, Option
 from qsup.argv.quote import pairs
 from qsup.errors import SpecError
-from qsup.spec.model import Accel, NicType, Reaction
+from qsup.spec.devices import NicType
+from qsup.spec.model import Accel
+from qsup.spec.policy import Reaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from qsup.argv.invocation import VNC_FILE
 from qsup.guest.phase import ALIVE
 from qsup.guest.policy import within_window
 from qsup.guest.view import EndView, GuestView
+from qsup.spec.devices import DisplayType
 from qsup.spec.diff import diff
-from qsup.spec.model import DisplayType
 
 if TYPE_CHECKING:
     from pathlib import Path

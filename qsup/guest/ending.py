@@ -13,7 +13,7 @@ from qsup.guest.policy import Decision, decide, react, within_window
 from qsup.guest.state import End, Ending
 from qsup.guest.turn import BACKOFF, ENDING, TIMERS
 from qsup.guest.verbs import reset_machine
-from qsup.spec.model import Reaction, Restart
+from qsup.spec.policy import Reaction, Restart
 
 if TYPE_CHECKING:
     from qsup.guest.state import State

@@ -13,7 +13,7 @@ from qsup.guest.effects import Arm, AskAgent, Cancel, Qmp, Signal
 from qsup.guest.phase import Phase
 from qsup.guest.state import Descent
 from qsup.guest.turn import DEADLINE, HARD, PRESS
-from qsup.spec.model import StopMethod
+from qsup.spec.policy import StopMethod
 
 if TYPE_CHECKING:
     from qsup.guest.turn import Turn

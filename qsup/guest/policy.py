@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from qsup.guest.phase import FAILURES, Cause
-from qsup.spec.model import Reaction, Restart, RestartPolicy
+from qsup.spec.policy import Reaction, Restart, RestartPolicy
 from qsup.units import Duration
 
 JITTER: Final = 0.25

@@ -9,7 +9,7 @@ from qsup.guest import ladder
 from qsup.guest.effects import Arm, Cancel, Reply
 from qsup.guest.phase import Phase, Verb, Wanted
 from qsup.guest.turn import BACKOFF, REARM
-from qsup.spec.model import Reaction
+from qsup.spec.policy import Reaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

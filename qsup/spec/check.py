@@ -8,15 +8,17 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from qsup.spec.between import circles, clashes
+from qsup.spec.devices import Aio, Cache, DiskBus, NicType
 from qsup.spec.explain import LIMIT
-from qsup.spec.model import Aio, Cache, DiskBus, NicType, Reaction
+from qsup.spec.policy import Reaction
 from qsup.spec.problem import nearest, quoted, shown
 from qsup.units import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from qsup.spec.model import GuestSpec, Nic
+    from qsup.spec.devices import Nic
+    from qsup.spec.model import GuestSpec
     from qsup.spec.problem import Problem
 
 Path = tuple[str | int, ...]

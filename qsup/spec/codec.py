@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qsup.errors import RecordError
-from qsup.spec.model import GuestSpec, HostPath
+from qsup.spec.base import HostPath
+from qsup.spec.model import GuestSpec
 from qsup.units import Duration, Size
 
 if TYPE_CHECKING:

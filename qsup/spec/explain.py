@@ -14,18 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 
 import msgspec
 
+from qsup.spec.base import ID_PATTERN, TEXT_PATTERN, HostPath, Section
 from qsup.spec.codec import decode_hook
-from qsup.spec.model import (
-    CPU_PATTERN,
-    FORWARD_PATTERN,
-    ID_PATTERN,
-    INTERFACE_PATTERN,
-    MAC_PATTERN,
-    MACHINE_PATTERN,
-    TEXT_PATTERN,
-    HostPath,
-    Section,
-)
+from qsup.spec.devices import FORWARD_PATTERN, INTERFACE_PATTERN, MAC_PATTERN
+from qsup.spec.model import CPU_PATTERN, MACHINE_PATTERN
 from qsup.spec.problem import nearest, quoted, shown
 from qsup.units import Duration, Size
 

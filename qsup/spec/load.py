@@ -13,11 +13,13 @@ from qsup.spec.check import check
 from qsup.spec.codec import decode_hook
 from qsup.spec.document import FILE_LIMIT, Declared, Document, parse
 from qsup.spec.explain import Finding, explain
-from qsup.spec.model import NAME_PATTERN, DaemonConfig, GuestSpec, Section
+from qsup.spec.model import NAME_PATTERN, DaemonConfig, GuestSpec
 from qsup.spec.problem import Problem, nearest, printable, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from qsup.spec.base import Section
 
 COUNT_LIMIT: Final = 10_000
 """Guest files in one directory."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 
 import msgspec
 
+from qsup.spec.base import HostPath, Section
 from qsup.spec.explain import bare
-from qsup.spec.model import DaemonConfig, GuestSpec, HostPath, Section
+from qsup.spec.model import DaemonConfig, GuestSpec
 from qsup.units import Duration, Size
 
 if TYPE_CHECKING:

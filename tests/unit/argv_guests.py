@@ -6,11 +6,9 @@ from typing import Any
 
 from qsup.argv.build import build
 from qsup.argv.invocation import HostFacts, Invocation, LaunchContext
-from qsup.spec.model import (
-    Disk,
-    GuestSpec,
-    HostPath,
-)
+from qsup.spec.base import HostPath
+from qsup.spec.devices import Disk
+from qsup.spec.model import GuestSpec
 
 KVM = HostFacts("/usr/bin/qemu-system-x86_64", kvm=True)
 TCG = HostFacts("/usr/bin/qemu-system-x86_64", kvm=False)

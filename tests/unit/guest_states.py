@@ -13,7 +13,8 @@ from qsup.guest.state import Descent, Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import TIMERS, Env
 from qsup.proc.status import ExitStatus
-from qsup.spec.model import GuestSpec, RestartOn, RestartPolicy, Stop
+from qsup.spec.model import GuestSpec
+from qsup.spec.policy import RestartOn, RestartPolicy, Stop
 
 LAUNCH = Launch(token="0123456789abcdef", pid=4711, accel="tcg", running_since=100.0)
 SPEC = GuestSpec(name="web1")

@@ -12,29 +12,10 @@ from qsup.argv.invocation import QMP_FD, HostFacts
 from qsup.argv.nic import derived_mac
 from qsup.argv.render import render
 from qsup.errors import SpecError
-from qsup.spec.model import (
-    Accel,
-    Agent,
-    Boot,
-    Cache,
-    Cdrom,
-    Cpu,
-    DiskBus,
-    Display,
-    DisplayType,
-    GuestSpec,
-    HostPath,
-    Machine,
-    Memory,
-    Nic,
-    NicType,
-    Qemu,
-    Reaction,
-    RestartOn,
-    RestartPolicy,
-    Rng,
-    Serial,
-)
+from qsup.spec.base import HostPath
+from qsup.spec.devices import Agent, Cache, Cdrom, DiskBus, Display, DisplayType, Nic, NicType, Rng, Serial
+from qsup.spec.model import Accel, Boot, Cpu, GuestSpec, Machine, Memory, Qemu
+from qsup.spec.policy import Reaction, RestartOn, RestartPolicy
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, TCG, built, disk, guest
 from tests.unit.argv_parsing import devices, shape_of, values

@@ -4,24 +4,21 @@ import msgspec
 import pytest
 
 from qsup.argv.build import build
-from qsup.spec.model import (
-    Accel,
+from qsup.spec.base import HostPath
+from qsup.spec.devices import (
     Aio,
-    Boot,
     Cache,
     Cdrom,
     Discard,
     DiskBus,
     DiskFormat,
     DisplayType,
-    GuestSpec,
-    HostPath,
-    Machine,
     Nic,
     NicModel,
     NicType,
     Rng,
 )
+from qsup.spec.model import Accel, Boot, GuestSpec, Machine
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, disk, guest
 

@@ -5,23 +5,9 @@ import pytest
 from qsup.argv.build import build
 from qsup.argv.invocation import LaunchContext
 from qsup.errors import SpecError
-from qsup.spec.model import (
-    Accel,
-    Aio,
-    Boot,
-    Cdrom,
-    Cpu,
-    DiskBus,
-    Display,
-    DisplayType,
-    HostPath,
-    Machine,
-    Memory,
-    Nic,
-    NicModel,
-    NicType,
-    Serial,
-)
+from qsup.spec.base import HostPath
+from qsup.spec.devices import Aio, Cdrom, DiskBus, Display, DisplayType, Nic, NicModel, NicType, Serial
+from qsup.spec.model import Accel, Boot, Cpu, Machine, Memory
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, built, disk, guest
 from tests.unit.argv_parsing import values

@@ -11,7 +11,8 @@ import pytest
 from qsup.cli import check as check_module
 from qsup.cli import full
 from qsup.errors import LaunchError
-from qsup.spec.model import DaemonConfig, GuestSpec, HostPath, Qemu
+from qsup.spec.base import HostPath
+from qsup.spec.model import DaemonConfig, GuestSpec, Qemu
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from qsup.guest.phase import Cause
 from qsup.guest.policy import JITTER, decide, delay, react, within_window
-from qsup.spec.model import Reaction, Restart, RestartOn, RestartPolicy
+from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy
 from qsup.units import Duration
 
 seconds = st.floats(min_value=0, max_value=1e6).map(Duration)

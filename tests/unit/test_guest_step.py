@@ -27,7 +27,7 @@ from qsup.guest.step import step
 from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE
 from qsup.guest.verbs import TABLE, Deed
 from qsup.proc.status import ExitStatus
-from qsup.spec.model import Reaction, Restart, RestartOn, Stop, StopMethod
+from qsup.spec.policy import Reaction, Restart, RestartOn, Stop, StopMethod
 from qsup.units import Duration
 from tests.unit.guest_states import INPUTS, LAUNCH, STATES, changed, env, restarting, walk
 

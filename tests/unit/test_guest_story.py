@@ -18,7 +18,8 @@ from qsup.guest.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
 from qsup.proc.status import ExitStatus
-from qsup.spec.model import GuestSpec, Reaction, Restart, RestartOn, RestartPolicy
+from qsup.spec.model import GuestSpec
+from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy
 from qsup.units import Duration
 from tests.unit.guest_states import EVENTS, RUN_STATES, env
 

@@ -13,19 +13,9 @@ from qsup.argv.invocation import HostFacts
 from qsup.errors import LaunchError
 from qsup.preflight import preflight
 from qsup.probe import kvm_trouble, probe
-from qsup.spec.model import (
-    Accel,
-    Boot,
-    Cdrom,
-    Disk,
-    DiskFormat,
-    GuestSpec,
-    HostPath,
-    Machine,
-    Nic,
-    NicType,
-    Rng,
-)
+from qsup.spec.base import HostPath
+from qsup.spec.devices import Cdrom, Disk, DiskFormat, Nic, NicType, Rng
+from qsup.spec.model import Accel, Boot, GuestSpec, Machine
 from tests.conftest import kvm_problem
 
 FACTS = HostFacts(binary="/usr/bin/qemu-system-x86_64", kvm=True)

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from qsup.spec.base import HostPath
+from qsup.spec.devices import Disk, Nic, Serial
 from qsup.spec.diff import diff
-from qsup.spec.model import (
-    Boot,
-    Disk,
-    GuestSpec,
-    HostPath,
-    Memory,
-    Nic,
-    Reaction,
-    RestartOn,
-    RestartPolicy,
-    Serial,
-    Stop,
-)
+from qsup.spec.model import Boot, GuestSpec, Memory
+from qsup.spec.policy import Reaction, RestartOn, RestartPolicy, Stop
 from qsup.units import Duration, Size
 
 

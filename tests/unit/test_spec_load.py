@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from qsup.spec import model
+from qsup.spec import base, devices, model, policy
+from qsup.spec.devices import Cache
 from qsup.spec.explain import FORMS
 from qsup.spec.load import Configuration, load
-from qsup.spec.model import Accel, Cache, StopMethod
+from qsup.spec.model import Accel
+from qsup.spec.policy import StopMethod
 from qsup.units import Duration, Size
 from tests.conftest import ROOT
 
@@ -190,9 +192,12 @@ def test_the_samples_have_no_problem() -> None:
 
 
 def test_every_pattern_of_the_declarations_has_its_words() -> None:
-    patterns = {value for name, value in vars(model).items() if name.endswith("_PATTERN")}
+    modules = (base, devices, policy, model)
+    patterns = {
+        value for module in modules for name, value in vars(module).items() if name.endswith("_PATTERN")
+    }
     assert set(FORMS) == patterns - {model.NAME_PATTERN}
-    used = re.findall(r"pattern=([^,)]+)", Path(model.__file__).read_text())
+    used = re.findall(r"pattern=([^,)]+)", "".join(Path(module.__file__).read_text() for module in modules))
     assert all(name.endswith("_PATTERN") for name in used), (
         "a pattern has a name, by which its words are found"
     )
