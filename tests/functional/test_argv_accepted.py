@@ -17,19 +17,9 @@ import pytest
 
 from qsup.argv.build import build
 from qsup.argv.invocation import QEMU_LOG, QMP_FILE, HostFacts, LaunchContext
-from qsup.spec.model import (
-    Accel,
-    Boot,
-    Disk,
-    DiskBus,
-    DiskFormat,
-    GuestSpec,
-    HostPath,
-    Machine,
-    NicType,
-    Panic,
-    Serial,
-)
+from qsup.spec.base import HostPath
+from qsup.spec.devices import Disk, DiskBus, DiskFormat, NicType, Panic, Serial
+from qsup.spec.model import Accel, Boot, GuestSpec, Machine
 from tests.golden.cases import CASES, load_case, name
 
 if TYPE_CHECKING:
