@@ -105,8 +105,12 @@ def connect(path: str) -> socket:
 def exchange(daemon: socket, request: str, *, acts: bool) -> bytes | None:
     """Send a request and return the line that answers it; None if the daemon goes away or is silent."""
     buffer = b""
-    try:
+    try:  # noqa: SIM105 - contextlib costs more to import than all else here
         daemon.sendall((_NEGOTIATE + request).encode())
+    except OSError:
+        # A daemon that refuses a client says why, and hangs up without having listened.
+        pass
+    try:
         while True:
             data = daemon.recv(65536)
             if not data:
