@@ -21,7 +21,7 @@ from qsup.events import Event, Kind
 from qsup.guest.phase import ALIVE
 from qsup.notify import Notifier, watchdog_interval
 from qsup.supervisor import Supervisor
-from qsup.watch import changes
+from qsup.watch import ConfigWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +99,7 @@ class Daemon:
         self._paths = where
         self._bus = Bus()
         self._notifier = Notifier.from_environment()
+        self._changes = ConfigWatch(where.config)
         self._supervisor = Supervisor(where, self._bus)
         self._server = ControlServer(where.control_socket, self._supervisor)
         self._leave = asyncio.Event()
@@ -167,8 +168,8 @@ class Daemon:
             self._ready()
 
     async def _reload_on_change(self) -> None:
-        if self._supervisor.configuration().daemon.watch and self._paths.config.is_dir():
-            async for _ in changes(self._paths.config):
+        if self._supervisor.configuration().daemon.watch:
+            async for _ in self._changes:
                 await self._supervisor.reload()
 
     async def _feed_watchdog(self) -> None:

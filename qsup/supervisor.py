@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -63,7 +64,13 @@ class Supervisor:
     def __init__(self, paths: Paths, bus: Bus) -> None:
         self.paths = paths
         self.bus = bus
-        self.version: dict[str, Any] = {"version": __version__}
+        self.version: dict[str, Any] = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "config": str(paths.config),
+            "runtime": str(paths.runtime),
+            "state": str(paths.state),
+        }
         self.adopted = asyncio.Event()
         """Set once every guest that still ran is under supervision again."""
         self._configuration = load(paths.config)

@@ -20,39 +20,46 @@ CHANGES: Final = Mask.CLOSE_WRITE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.DELET
 SUBDIRECTORIES: Final = ("guests", "profiles")
 
 
-async def changes(config: Path) -> AsyncIterator[None]:
-    """Yield once for each burst of changes to TOML files in the directory, its guests and profiles."""
-    with Inotify() as inotify:
-        watched: set[Path] = set()
-        _watch(inotify, config, watched)
-        while True:
-            await _burst(inotify)
-            _watch(inotify, config, watched)
-            yield
+class ConfigWatch:
+    """An asynchronous iterator: once for each burst of changes to TOML files in the directory, guests and profiles.
 
+    The kernel counts from construction on: what changes between the first reading and the first turn is not missed.
+    """
 
-async def _burst(inotify: Inotify) -> None:
-    """Wait for a change that matters, then until it is quiet."""
-    while not _matters(await inotify.get()):
-        pass
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._inotify = Inotify()
+        self._watched: set[Path] = set()
+        self._extend()
+
+    async def __aiter__(self) -> AsyncIterator[None]:
+        with self._inotify:
             while True:
-                async with asyncio.timeout(QUIET):
-                    await inotify.get()
+                await self._burst()
+                self._extend()
+                yield
+
+    async def _burst(self) -> None:
+        """Wait for a change that matters, then until it is quiet."""
+        while not _matters(await self._inotify.get()):
+            pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    async with asyncio.timeout(QUIET):
+                        await self._inotify.get()
+
+    def _extend(self) -> None:
+        """Watch the directories that exist; those made later are found through the one above them."""
+        for directory in (self._config, *(self._config / name for name in SUBDIRECTORIES)):
+            if not directory.is_dir():
+                self._watched.discard(directory)
+            elif directory not in self._watched:
+                with contextlib.suppress(OSError):
+                    self._inotify.add_watch(directory, CHANGES)
+                    self._watched.add(directory)
 
 
 def _matters(event: object) -> bool:
     path = getattr(event, "path", None)
     return path is not None and (path.suffix == ".toml" or path.name in SUBDIRECTORIES)
-
-
-def _watch(inotify: Inotify, config: Path, watched: set[Path]) -> None:
-    """Watch the directories that exist; those made later are found through the one above them."""
-    for directory in (config, *(config / name for name in SUBDIRECTORIES)):
-        if not directory.is_dir():
-            watched.discard(directory)
-        elif directory not in watched:
-            with contextlib.suppress(OSError):
-                inotify.add_watch(directory, CHANGES)
-                watched.add(directory)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qsup import paths
+from qsup.argv.build import build
+from qsup.argv.invocation import HostFacts, LaunchContext
+from qsup.cli import fast
 from qsup.cli.output import show, show_json
+from qsup.control.client import Client
 from qsup.control.text import printable_lines
-from qsup.errors import QsupError, UsageError
+from qsup.errors import QsupError, SpecError, UsageError
 from qsup.preflight import preflight
 from qsup.probe import probe
 from qsup.spec.load import load
@@ -16,6 +21,9 @@ from qsup.spec.load import load
 if TYPE_CHECKING:
     from qsup.cli.arguments import Options
     from qsup.spec.load import Configuration
+
+NO_LAUNCH: Final = LaunchContext(token="0" * 16, run_dir="/run/qsup/guests/NAME/0000000000000000")
+"""Stands for a launch that is only thought of."""
 
 
 def check(options: Options) -> int:
@@ -43,11 +51,15 @@ def _count(number: int, noun: str) -> str:
 
 
 def _directory(options: Options) -> Path:
-    """The configuration directory: the one that is named, the one that the files are in, or the default."""
+    """The configuration directory: the one named, the one that the files are in, the daemon's, or the default."""
     if options.config is not None:
         return Path(options.config)
     if options.files:
         return Path(options.files[0]).absolute().parent.parent
+    socket_path = options.socket or fast.socket_path()
+    if socket_path is not None:
+        with contextlib.suppress(QsupError), Client(socket_path) as daemon:
+            return Path(daemon.call("query-version", {})["config"])
     return paths.default_paths().config
 
 
@@ -65,9 +77,19 @@ def _names(configuration: Configuration, directory: Path, files: list[str]) -> l
 
 
 def _problems(configuration: Configuration, names: list[str] | None) -> list[str]:
+    """What is wrong in the files themselves, on whatever host."""
     if names is None:
-        return [str(problem) for problem in configuration.problems]
-    return [str(problem) for name in names for problem in configuration.problems_of(name)]
+        found = [str(problem) for problem in configuration.problems]
+    else:
+        found = [str(problem) for name in names for problem in configuration.problems_of(name)]
+    for name in configuration.guests if names is None else names:
+        spec = configuration.guests.get(name)
+        if spec is not None:
+            try:
+                build(spec, HostFacts(binary="qemu-system-x86_64", kvm=True), NO_LAUNCH)
+            except SpecError as error:
+                found.append(f"{configuration.files[name]}: {error}")
+    return found
 
 
 def _obstacles(configuration: Configuration, names: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ from qsup.guest.phase import Phase
 from qsup.guest.restore import wants_start
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
-from qsup.guest.turn import Env
+from qsup.guest.turn import REWRITE, Env
 from qsup.proc.console import Console
 from qsup.proc.rotated import RotatedLog
 from qsup.qmp.agent import agent_execute
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REWRITE_AFTER = 5.0
+"""Seconds until a state that could not be written is written again."""
 LAST_WORDS = 0.5
 """Seconds that the QMP session of a process that has ended may take to deliver its last events."""
 
@@ -192,9 +194,7 @@ class Actor:
                 if self.running is not None:
                     self.running.process.signal(number)
             case do.Arm(name, seconds):
-                self._cancel(name)
-                due = inputs.Timer(name)
-                self._timers[name] = asyncio.get_running_loop().call_later(seconds, self.post, due)
+                self._arm(name, seconds)
             case do.Cancel(name):
                 self._cancel(name)
             case do.Persist():
@@ -210,6 +210,11 @@ class Actor:
             case _:
                 assert_never(effect)
 
+    def _arm(self, name: str, seconds: float) -> None:
+        self._cancel(name)
+        due = inputs.Timer(name)
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, self.post, due)
+
     def _cancel(self, name: str) -> None:
         timer = self._timers.pop(name, None)
         if timer is not None:
@@ -222,8 +227,9 @@ class Actor:
         except OSError as error:
             # The guest is more important than its record: go on, aloud.
             self.notice(
-                f"its state could not be written ({error}); a restart of the daemon would not know of it"
+                f"its state cannot be written ({error}); it is tried again, until then a new daemon knows less"
             )
+            self._arm(REWRITE, REWRITE_AFTER)
 
     def notice(self, message: str) -> None:
         """Tell something about this guest that is not an input."""

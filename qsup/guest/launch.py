@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
     from qsup.guest.host import Host
     from qsup.spec.model import GuestSpec
+
+log = logging.getLogger(__name__)
 
 STDERR: Final = "stderr.log"
 """QEMU's stdout and stderr, in the run directory."""
@@ -107,11 +110,20 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
             record.write(host.launch_file(spec.name), written)
             process = Process.spawn(made.argv, fds, token)
             undo.pop_all()
-            written = msgspec.structs.replace(written, identity=process.identity)
-            record.write(host.launch_file(spec.name), written)
         except OSError as error:
             raise LaunchError(f"cannot prepare the launch: {error}") from error
+    written = _identified(host, spec.name, written, process)
     return _watched(Running(process, written, spec, run_dir), host), qmp
+
+
+def _identified(host: Host, name: str, written: record.LaunchRecord, process: Process) -> record.LaunchRecord:
+    """Complete the record by the process. Without that the next daemon still finds it, by its lock and its token."""
+    complete = msgspec.structs.replace(written, identity=process.identity)
+    try:
+        record.write(host.launch_file(name), complete)
+    except OSError as error:
+        log.warning("%s: the record of its pid %d cannot be written: %s, ignoring", name, process.pid, error)
+    return complete
 
 
 def _watched(running: Running, host: Host) -> Running:

@@ -34,7 +34,19 @@ from qsup.guest.inputs import (
 from qsup.guest.phase import ASKABLE, Cause, Phase, Wanted
 from qsup.guest.restore import restore
 from qsup.guest.state import Ending, State
-from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE, Env, Turn
+from qsup.guest.turn import (
+    BACKOFF,
+    DEADLINE,
+    ENDING,
+    HARD,
+    PRESS,
+    REARM,
+    RECONNECT,
+    REWRITE,
+    STABLE,
+    Env,
+    Turn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +57,6 @@ RETRY: Final = 5.0
 """Seconds between tries to reconnect."""
 RESETS_EVERY: Final = 1.0
 """Seconds between two notices of resets."""
-SPEAKABLE: Final = ASKABLE - {Phase.STARTING}
-"""Phases in which a lost session is made anew."""
 PAUSE_REASONS: Final = {
     "paused": "its vCPUs are stopped",
     "io-error": "QEMU stopped it at an I/O error; mend the storage, then `qsup resume`",
@@ -215,7 +225,7 @@ def _lost(turn: Turn, detail: str) -> None:
     if turn.state.launch is None:
         return
     turn.set(connected=False, run_state=None)
-    if turn.state.phase in SPEAKABLE:
+    if turn.state.phase in ASKABLE:
         turn.notice(f"the QMP session is lost: {detail}")
         turn.do(Arm(RECONNECT, GRACE))
 
@@ -307,10 +317,14 @@ def _backoff(turn: Turn) -> None:
 
 
 def _reconnect(turn: Turn) -> None:
-    if turn.state.phase in SPEAKABLE and not turn.state.connected:
-        if turn.state.phase is not Phase.UNREACHABLE:
-            turn.enter(Phase.UNREACHABLE, "its process lives, but the QMP session is lost")
-        turn.do(Connect())
+    if turn.state.phase not in ASKABLE or turn.state.connected:
+        return
+    if turn.state.phase is Phase.STARTING:
+        _connect_failed(turn, "the QMP session was lost before the guest ran")
+        return
+    if turn.state.phase is not Phase.UNREACHABLE:
+        turn.enter(Phase.UNREACHABLE, "its process lives, but the QMP session is lost")
+    turn.do(Connect())
 
 
 def _ending(turn: Turn) -> None:
@@ -336,4 +350,5 @@ _TIMERS: Final[dict[str, Callable[[Turn], None]]] = {
     DEADLINE: _on_ladder(ladder.time_is_up),
     HARD: _on_ladder(ladder.harder),
     REARM: verbs.rearm,
+    REWRITE: lambda turn: turn.do(Persist()),
 }

@@ -35,6 +35,8 @@ HARD: Final = "hard"
 """QEMU has not answered to the present hard rung of the stop ladder."""
 REARM: Final = "rearm"
 """The firmware is through with the last reset."""
+REWRITE: Final = "rewrite"
+"""The state could not be written; it is tried again."""
 TIMERS: Final = (STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM)
 
 

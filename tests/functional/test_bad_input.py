@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import fake_qemu
-from tests.functional.harness import IDLE, Site, alive, site
+from tests.functional.harness import DEADLINE, IDLE, Site, alive, site
 
 NO_RESTART = '[restart]\npolicy = "never"\n'
 FAKE = IDLE + NO_RESTART + '[qemu]\nbinary = "{binary}"\nstart-timeout = "{timeout}"\n'
@@ -209,7 +209,7 @@ async def test_a_qemu_that_sends_garbage_is_not_listened_to_and_can_be_stopped(
     await here.run("reload-config")
     await here.run("guest-start", name="bad", wait=False)
     # Whether the handshake is done before the garbage is read decides which of the two it is.
-    await here.phase("bad", "unreachable", "stopped")
+    await here.phase("bad", "unreachable", "stopped", "backoff", "gave-up")
     await here.said("it sent something that is not JSON")
     assert (await here.cli("stop", "bad"))[0] == 0
     view = await here.view("bad")
@@ -262,11 +262,14 @@ async def test_a_full_state_directory_keeps_no_guest_from_running(full_state: Pa
     empty.guest("idle", IDLE + "[serial.console]\n" + '[restart]\ndelay = "0 s"\n')
     await empty.start()
     assert (await empty.cli("start", "idle"))[0] == 0
-    notice = await empty.said("its state could not be written")
+    notice = await empty.said("its state cannot be written")
     assert "No space left on device" in notice
     (full_state / "ballast").unlink()
-    await empty.run("guest-restart", name="idle")
-    record = json.loads((full_state / "guests/idle/state.json").read_text())
+    path = full_state / "guests/idle/state.json"
+    async with asyncio.timeout(DEADLINE):
+        while not path.exists():
+            await asyncio.sleep(0.05)
+    record = json.loads(path.read_text())
     assert record["state"]["wanted"] == "running"
     pid = (await empty.view("idle"))["pid"]
     await empty.kill()

@@ -1,115 +1,98 @@
-"""``qsup check``: problems of files and of the host, found without a daemon."""
+"""``qsup check`` on real files, with and without a daemon."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import pytest
 
-from qsup.cli import check as check_module
-from qsup.cli import full
-from qsup.errors import LaunchError
-from qsup.spec.base import HostPath
-from qsup.spec.model import DaemonConfig, GuestSpec, Qemu
+from qsup.cli.full import run
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@dataclass
-class Host:
-    """A configuration as it was read, and a host that lacks what a test says."""
-
-    directory: Path
-    problems_by_guest: dict[str, list[str]] = field(default_factory=dict)
-    lacks: dict[str, list[str]] = field(default_factory=dict)
-    guests: dict[str, GuestSpec] = field(default_factory=dict)
-
-    @property
-    def broken(self) -> set[str]:
-        return set(self.problems_by_guest)
-
-    @property
-    def problems(self) -> list[str]:
-        return [problem for problems in self.problems_by_guest.values() for problem in problems]
-
-    @property
-    def daemon(self) -> DaemonConfig:
-        return DaemonConfig(qemu_binary=HostPath("/usr/bin/qemu"))
-
-    def problems_of(self, name: str) -> list[str]:
-        return self.problems_by_guest.get(name, [])
-
-    def probe(self, binary: str) -> str:
-        if binary == "/missing":
-            raise LaunchError("there is no /missing; install QEMU or set qemu.binary")
-        return binary
+GOOD = '[machine]\naccel = "tcg"\n'
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+def config(tmp_path: Path, qemu_binary: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration directory, and no daemon anywhere."""
     (tmp_path / "guests").mkdir()
-    host = Host(tmp_path, guests={"web1": GuestSpec(name="web1"), "web2": GuestSpec(name="web2")})
-
-    def load(directory: Path) -> Any:
-        assert directory == tmp_path
-        return host
-
-    monkeypatch.setattr(check_module, "load", load)
-    monkeypatch.setattr(check_module, "probe", host.probe)
-    monkeypatch.setattr(check_module, "preflight", lambda spec, _facts: host.lacks.get(spec.name, []))
-    return host
+    (tmp_path / "qsup.toml").write_text(f'qemu-binary = "{qemu_binary}"\n')
+    monkeypatch.setenv("QSUP_SOCKET", str(tmp_path / "nobody.sock"))
+    return tmp_path
 
 
-def test_files_without_problems_are_counted(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-    assert full.run(["check", "--config", str(host.directory)]) == 0
-    assert capsys.readouterr() == ("2 guests, 0 problems\n", "")
+def write(config: Path, **guests: str) -> None:
+    for name, text in guests.items():
+        (config / "guests" / f"{name}.toml").write_text(text)
 
 
-def test_every_problem_is_shown_and_the_exit_code_is_1(
-    host: Host, capsys: pytest.CaptureFixture[str]
+def check(config: Path, *words: str) -> int:
+    return run(["check", "--config", str(config), *words])
+
+
+def test_files_without_problems_are_counted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(config, a=GOOD, b=GOOD)
+    assert check(config) == 0
+    assert capsys.readouterr().out == "2 guests, 0 problems\n"
+
+
+def test_every_problem_is_shown_with_its_place_and_the_exit_code_is_1(
+    config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.problems_by_guest = {
-        "bad": ["bad.toml:1: memory.size: 3 is no size", "bad.toml:2: x: unknown \x1b key"]
-    }
-    assert full.run(["check", "--config", str(host.directory)]) == 1
-    out = capsys.readouterr().out.splitlines()
-    assert out == [
-        "bad.toml:1: memory.size: 3 is no size",
-        "bad.toml:2: x: unknown \\x1b key",
-        "3 guests, 2 problems",
-    ]
+    write(config, a="[cpu]\ncount = 0\n", b="typo = 1\n", c=GOOD)
+    assert check(config) == 1
+    out = capsys.readouterr().out
+    assert "guests/a.toml:2: cpu.count" in out
+    assert "guests/b.toml:1: typo: unknown key" in out
+    assert out.endswith("3 guests, 2 problems\n")
+
+
+def test_what_no_qemu_could_be_started_with_is_a_problem_too(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(config, a=GOOD + '[qemu]\nargs = ["-daemonize"]\n')
+    assert check(config) == 1
+    assert "-daemonize" in capsys.readouterr().out
 
 
 def test_what_the_host_lacks_is_told_but_fails_nothing(
-    host: Host, capsys: pytest.CaptureFixture[str]
+    config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.lacks = {"web2": ["disk.root.file: /x is not there"]}
-    host.guests["web1"] = GuestSpec(name="web1", qemu=Qemu(binary=HostPath("/missing")))
-    assert full.run(["check", "--config", str(host.directory)]) == 0
-    out = capsys.readouterr().out
-    assert "web1: not possible on this host: there is no /missing; install QEMU" in out
-    assert "web2: not possible on this host: disk.root.file: /x is not there\n" in out
+    write(config, a=GOOD + '[disk.root]\nfile = "/nonexistent.qcow2"\n')
+    assert check(config) == 0
+    assert (
+        "a: not possible on this host: disk.root.file: /nonexistent.qcow2 does not exist"
+        in capsys.readouterr().out
+    )
 
 
-def test_only_the_files_that_are_named_are_told_about(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-    host.problems_by_guest = {"bad": ["bad.toml:1: no"], "worse": ["worse.toml:1: no"]}
-    file = host.directory / "guests" / "worse.toml"
-    assert full.run(["check", "--json", str(file)]) == 1
-    assert json.loads(capsys.readouterr().out) == {
-        "guests": 1,
-        "problems": ["worse.toml:1: no"],
-        "obstacles": [],
-    }
-
-
-@pytest.mark.parametrize(
-    "words", [["--config", "/nonexistent"], ["{}/guests/nope.toml"], ["--config", "{}", "x.toml"]]
-)
-def test_what_is_no_configuration_is_a_usage_error(
-    host: Host, capsys: pytest.CaptureFixture[str], words: list[str]
+def test_a_missing_qemu_is_something_that_the_host_lacks(
+    config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert full.run(["check", *(word.format(host.directory) for word in words)]) == 2
-    assert capsys.readouterr().err.startswith("qsup: ")
+    (config / "qsup.toml").write_text('qemu-binary = "/nonexistent"\n')
+    write(config, a=GOOD)
+    assert check(config) == 0
+    assert "install QEMU" in capsys.readouterr().out
+
+
+def test_only_the_files_that_are_named_are_told_about(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(config, a="typo = 1\n", b=GOOD)
+    assert run(["check", str(config / "guests/b.toml")]) == 0
+    assert capsys.readouterr().out == "1 guest, 0 problems\n"
+    assert run(["check", str(config / "guests/a.toml")]) == 1
+
+
+def test_programs_get_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(config, a="typo = 1\n")
+    assert run(["--json", "check", "--config", str(config)]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["guests"], len(answer["problems"]), answer["obstacles"]) == (1, 1, [])
+
+
+def test_what_is_no_configuration_is_a_usage_error(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(config / "nothing") == 2
+    assert "there is no directory" in capsys.readouterr().err
+    assert run(["check", "--config", str(config), str(config / "guests/nothing.toml")]) == 2
+    assert "is no guest file" in capsys.readouterr().err

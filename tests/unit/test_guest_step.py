@@ -278,6 +278,17 @@ def test_a_lost_session_makes_the_guest_unreachable_and_comes_back() -> None:
     assert state.phase is Phase.RUNNING
 
 
+def test_a_session_lost_before_the_guest_ran_is_a_start_that_failed() -> None:
+    starting = changed(STATES[Phase.STARTING], launch=Launch(token="t", pid=7), connected=True)
+    state, effects = walk(starting, inputs.Lost("it sent something that is not JSON"))
+    assert RECONNECT in armed(effects)
+    state, effects = walk(state, inputs.Timer(RECONNECT))
+    assert Signal(signal.SIGKILL) in effects
+    state, _ = walk(state, KILLED)
+    assert state.last_end is not None
+    assert state.last_end.cause is Cause.START_FAILED
+
+
 def test_a_stop_that_qemu_made_by_itself_is_looked_into() -> None:
     _, effects = walk(RUNNING, inputs.Happened("STOP", {}))
     assert any(isinstance(effect, QueryStatus) for effect in effects)

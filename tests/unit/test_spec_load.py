@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -197,7 +198,7 @@ def test_every_pattern_of_the_declarations_has_its_words() -> None:
         value for module in modules for name, value in vars(module).items() if name.endswith("_PATTERN")
     }
     assert set(FORMS) == patterns - {model.NAME_PATTERN}
-    used = re.findall(r"pattern=([^,)]+)", "".join(Path(module.__file__).read_text() for module in modules))
+    used = re.findall(r"pattern=([^,)]+)", "".join(map(inspect.getsource, modules)))
     assert all(name.endswith("_PATTERN") for name in used), (
         "a pattern has a name, by which its words are found"
     )
