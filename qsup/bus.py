@@ -14,7 +14,7 @@ from qsup import clock
 from qsup.events import Event, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 RECENT: Final = 2000
 """How many events are kept in memory for ``query-events``."""
@@ -62,6 +62,8 @@ class Bus:
     def __init__(self) -> None:
         self.subscribers: set[Subscription] = set()
         self.recent: deque[Event] = deque(maxlen=RECENT)
+        self.hooks: list[Callable[[Event], None]] = []
+        """The daemon's own listeners: called at once, so that no burst of events can cut one off."""
         self._seq = 0
 
     def subscribe(self) -> Subscription:
@@ -75,4 +77,6 @@ class Bus:
         self.recent.append(event)
         for subscriber in tuple(self.subscribers):
             subscriber.offer(event)
+        for hook in self.hooks:
+            hook(event)
         return event

@@ -109,10 +109,9 @@ class Daemon:
         """Serve until SIGTERM or SIGINT."""
         self._listen_to_signals()
         async with asyncio.TaskGroup() as tasks:
-            services = [tasks.create_task(self._tell())]
-            await asyncio.sleep(0)  # The teller subscribes before anything is told.
+            self._bus.hooks.append(self._tell)
             self._report_problems()
-            services.append(tasks.create_task(self._supervisor.run()))
+            services = [tasks.create_task(self._supervisor.run())]
             await self._supervisor.adopted.wait()
             await self._server.start()
             services.append(tasks.create_task(self._reload_on_signal()))
@@ -133,10 +132,15 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
 
     def _ready(self) -> None:
-        alive = sum(self._supervisor.view(name).phase in ALIVE for name in self._supervisor.names())
-        status = f"{len(self._supervisor.names())} guests, {alive} running"
-        self._notifier.ready(status)
-        log.info("qsupd %s is ready: %s; control socket %s", __version__, status, self._paths.control_socket)
+        summary = self._summary()
+        self._notifier.ready(summary)
+        log.info("qsupd %s is ready: %s; control socket %s", __version__, summary, self._paths.control_socket)
+
+    def _summary(self) -> str:
+        """The guests in one line."""
+        names = self._supervisor.names()
+        alive = sum(self._supervisor.view(name).phase in ALIVE for name in names)
+        return f"{len(names)} guest{'s' * (len(names) != 1)}, {alive} running"
 
     def _say_goodbye(self) -> None:
         views = [self._supervisor.view(name) for name in self._supervisor.names()]
@@ -153,11 +157,11 @@ class Daemon:
         for problem in self._supervisor.configuration().problems:
             log.warning("%s", problem)
 
-    async def _tell(self) -> None:
-        """Write what is announced to the log."""
-        with self._bus.subscribe() as events:
-            async for event in events:
-                log.log(*_line(event))
+    def _tell(self, event: Event) -> None:
+        """Write what is announced to the log, and keep the line that systemctl shows up to date."""
+        log.log(*_line(event))
+        if event.kind is Kind.PHASE:
+            self._notifier.status(self._summary())
 
     async def _reload_on_signal(self) -> None:
         while True:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from qsup.argv.invocation import Invocation
     from qsup.bus import Bus
+    from qsup.events import Event
     from qsup.guest.view import GuestView
     from qsup.paths import Paths
     from qsup.proc.console import Console
@@ -85,7 +86,7 @@ class Supervisor:
         """Supervise until cancelled; QEMUs go on running then."""
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._host.keeper.run())
-            self._tasks.create_task(self._bury_orphans())
+            self.bus.hooks.append(self._bury_orphan)
             for spec in (*self._configuration.guests.values(), *self._undeclared()):
                 self._bring_to_life(spec)
             await self._adopt_all()
@@ -154,12 +155,10 @@ class Supervisor:
             await actor.until(lambda: actor.state.phase is not Phase.STARTING)
         await actor.until(lambda: actor.state.phase in AT_REST)
 
-    async def _bury_orphans(self) -> None:
+    def _bury_orphan(self, event: Event) -> None:
         """A guest whose file has gone is forgotten once its QEMU has ended."""
-        with self.bus.subscribe() as events:
-            async for event in events:
-                if event.kind is Kind.PHASE and event.guest is not None:
-                    self._forget_if_gone(event.guest)
+        if event.kind is Kind.PHASE and event.guest is not None:
+            self._forget_if_gone(event.guest)
 
     def _forget_if_gone(self, name: str) -> None:
         actor = self._actors.get(name)
@@ -303,14 +302,19 @@ class Supervisor:
             old, self._configuration = self._configuration, new
             self._host.qemu_binary = str(new.daemon.qemu_binary)
             added = tuple(name for name in new.guests if name not in self._actors)
-            changed = tuple(name for name, spec in new.guests.items() if self._redefine(name, spec))
+            changed = []
+            for name, spec in new.guests.items():
+                if self._redefine(name, spec):
+                    changed.append(name)
+                    # Let those who listen keep up, however many guests an edit changes.
+                    await asyncio.sleep(0)
             removed = tuple(name for name in old.guests if name not in new.guests and name not in new.broken)
             for name in added:
                 await self._welcome(new.guests[name])
             for name in removed:
                 self.bus.publish(Kind.SPEC, name=name, change="removed", paths=[])
                 self._forget_if_gone(name)
-            result = Reload(added, changed, removed, tuple(str(problem) for problem in new.problems))
+            result = Reload(added, tuple(changed), removed, tuple(str(problem) for problem in new.problems))
             self.bus.publish(Kind.RELOADED, **msgspec.to_builtins(result))
             return result
 

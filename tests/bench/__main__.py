@@ -1,4 +1,4 @@
-"""``python -m tests.bench [start] [list] [rest] [supervisord]``: what `make bench` runs."""
+"""``python -m tests.bench [start] [restart] [list] [rest] [supervisord]``: what `make bench` runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 
 from qsup.probe import kvm_trouble
-from tests.bench import listing, peer, rest, starts
+from tests.bench import listing, peer, rest, restart, start
 from tests.bench.pairs import PAIRS
+from tests.bench.place import MACHINES
 
-PARTS = ("start", "list", "rest", "supervisord")
+PARTS = ("start", "restart", "list", "rest", "supervisord")
 
 
 def main() -> None:
@@ -29,10 +30,8 @@ def main() -> None:
     binary = shutil.which("qemu-system-x86_64")
     if binary is None:
         sys.exit("qemu-system-x86_64 is not installed; scripts/setup installs it")
-    version = subprocess.run(
-        [binary, "--version"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()[0]
-    print(f"{version}; KVM: {kvm_trouble() or 'works'}; Python {platform.python_version()}")
+    version = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True).stdout
+    print(f"{version.splitlines()[0]}; KVM: {kvm_trouble() or 'works'}; Python {platform.python_version()}")
     print("each row: minimum, median, maximum", flush=True)
     for part in options.parts or PARTS:
         asyncio.run(_measure(part, binary, options.pairs))
@@ -41,18 +40,24 @@ def main() -> None:
 async def _measure(part: str, binary: str, pairs: int) -> None:
     with tempfile.TemporaryDirectory() as home:
         match part:
-            case "start":
-                for number, machine in enumerate(starts.MACHINES):
-                    if "KVM" in machine and kvm_trouble():
-                        print(f"start ({machine}): not measured: {kvm_trouble()}")
-                    else:
-                        await starts.measure(Path(home) / str(number), binary, machine, pairs)
+            case "start" | "restart":
+                await _each_machine(part, Path(home), binary, pairs)
             case "list":
                 await listing.measure(Path(home), binary, pairs)
             case "rest":
                 await rest.measure(Path(home), binary)
             case "supervisord":
                 await peer.measure(Path(home), binary, pairs)
+
+
+async def _each_machine(part: str, home: Path, binary: str, pairs: int) -> None:
+    measure = start.measure if part == "start" else restart.measure
+    for number, machine in enumerate(MACHINES):
+        trouble = kvm_trouble() if "KVM" in machine else None
+        if trouble:
+            print(f"{part} ({machine}): not measured: {trouble}")
+        else:
+            await measure(home / str(number), binary, machine, pairs)
 
 
 main()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -11,66 +11,70 @@ from pathlib import Path
 from typing import Any
 
 from qsup.argv.build import build
-from qsup.argv.invocation import QMP_FD, Invocation, LaunchContext
+from qsup.argv.invocation import QMP_FD, LaunchContext
 from qsup.probe import probe
 from qsup.spec.model import GuestSpec
+from tests.bench.wire import Wire
+
+ABOVE = 64
+"""Sockets are moved above all target numbers first, so that none is overwritten before its turn."""
 
 
-class Bare:
-    """One QEMU, started without qsup."""
+def bare_start(spec: GuestSpec, binary: str) -> float:
+    """Start QEMU without qsup and kill it; the seconds from nothing until its vCPUs run."""
+    pid, took = _start(spec, binary)
+    _kill(pid)
+    return took
 
-    def __init__(self, spec: GuestSpec, binary: str) -> None:
-        self._home = tempfile.TemporaryDirectory()
-        context = LaunchContext(token="0" * 16, run_dir=self._home.name)
-        self._invocation: Invocation = build(spec, probe(binary), context)
-        self._buffer = b""
 
-    def start(self) -> float:
-        """Start it; return the seconds until its vCPUs run."""
+def bare_restart(spec: GuestSpec, binary: str) -> float:
+    """Kill a running QEMU, wait for its end, start the next: the seconds that a script without a policy takes."""
+    pid, _ = _start(spec, binary)
+    began = time.perf_counter()
+    _kill(pid)
+    died = time.perf_counter() - began
+    pid, took = _start(spec, binary)
+    _kill(pid)
+    return died + took
+
+
+def _start(spec: GuestSpec, binary: str) -> tuple[int, float]:
+    """A QEMU whose vCPUs run: its pid, and the seconds that it took."""
+    with tempfile.TemporaryDirectory() as home:
+        made = build(spec, probe(binary), LaunchContext(token="0" * 16, run_dir=home))
+        files = {listener.fd: Path(home) / listener.file for listener in made.listeners}
         began = time.perf_counter()
-        home = Path(self._home.name)
-        listeners = {
-            listener.fd: self._listen(home / listener.file) for listener in self._invocation.listeners
-        }
-        self._qmp = socket.socket(socket.AF_UNIX)
-        self._qmp.connect(listeners[QMP_FD].getsockname())
-        sources = [os.dup2(listener.fileno(), target + 100) for target, listener in listeners.items()]
-        pairs = zip(sources, listeners, strict=True)
-        actions: list[Any] = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in pairs]
-        actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
-        argv = self._invocation.argv
-        self.pid = os.posix_spawn(argv[0], argv, {}, file_actions=actions)
-        for source in sources:
-            os.close(source)
-        for listener in listeners.values():
-            listener.close()
-        self._until("QMP")
-        self._qmp.sendall(b'{"execute": "qmp_capabilities"}')
-        self._until("return")
-        self._qmp.sendall(b'{"execute": "cont"}')
-        self._until("RESUME")
-        return time.perf_counter() - began
+        listeners = {fd: _listen(path) for fd, path in files.items()}
+        wire = Wire(files[QMP_FD])
+        pid = _spawn(made.argv, listeners)
+        wire.negotiate()
+        wire.send("cont")
+        wire.event("RESUME")
+        took = time.perf_counter() - began
+        wire.close()
+        return pid, took
 
-    def end(self) -> None:
-        """Kill it and clean up."""
-        os.kill(self.pid, 9)
-        os.waitpid(self.pid, 0)
-        self._qmp.close()
-        self._home.cleanup()
 
-    @staticmethod
-    def _listen(path: Path) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(path))
-        listener.listen()
-        return listener
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
-    def _until(self, word: str) -> None:
-        """Read messages up to one that has this key or is this event."""
-        while True:
-            while b"\n" not in self._buffer:
-                self._buffer += self._qmp.recv(65536)
-            line, _, self._buffer = self._buffer.partition(b"\n")
-            message = json.loads(line)
-            if word in message or message.get("event") == word:
-                return
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
+def _spawn(argv: list[str], listeners: dict[int, socket.socket]) -> int:
+    moved = {fd: os.dup2(listener.fileno(), ABOVE + fd) for fd, listener in listeners.items()}
+    actions: list[Any] = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in moved.items()]
+    actions += [(os.POSIX_SPAWN_CLOSE, source) for source in moved.values()]
+    actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
+    pid = os.posix_spawn(argv[0], argv, {}, file_actions=actions)
+    for source in moved.values():
+        os.close(source)
+    for listener in listeners.values():
+        listener.close()
+    return pid

@@ -1,21 +1,27 @@
-"""supervisord keeping a bare QEMU up: from its death until a new one's vCPUs run, beside qsup's figure."""
+"""supervisord keeping a bare QEMU up: from its death until its successor runs, beside qsup's figure."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
-import socket
+import signal
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from qsup.argv.build import build
 from qsup.argv.invocation import LaunchContext
 from qsup.probe import probe
 from qsup.spec.load import load
-from tests.bench.pairs import alternate, report
-from tests.bench.starts import GUEST, MACHINES, death_to_running
-from tests.functional.harness import killed, site
+from qsup.spec.model import GuestSpec
+from tests.bench.pairs import compare
+from tests.bench.place import GUEST, MACHINES, place
+from tests.bench.restart import death_to_running
+from tests.bench.wire import Wire
 
 CONFIG = """
 [supervisord]
@@ -24,68 +30,80 @@ logfile={home}/supervisord.log
 pidfile={home}/supervisord.pid
 childlogdir={home}
 [program:bench]
-command={command}
+command=/bin/sh -c 'echo $$ > {home}/pid; exec "$@"' qemu {command}
 autorestart=true
 startsecs=0
 """
+LOOK = 0.001
+"""Seconds between two looks whether the socket of the next QEMU is there, which nobody announces."""
+PATIENCE = 30.0
 
 
 async def measure(root: Path, binary: str, pairs: int) -> None:
-    """supervisord's QEMU has a QMP socket of its own and no -S, so that it runs as soon as it can."""
-    program = shutil.which("supervisord")
-    if program is None:
+    """The q35 under TCG stands for all: what takes the time is supervisord."""
+    if shutil.which("supervisord") is None:
         print("supervisord: not measured: it is not installed")
         return
-    async with site(root) as here:
-        (here.config / "qsup.toml").write_text(f'qemu-binary = "{binary}"\n')
-        here.guest("bench", GUEST.format(*MACHINES["q35, TCG"]))
-        await here.start(development=False)
-        await here.run("guest-start", name="bench")
-        argv = build(
-            load(here.config).guests["bench"], probe(binary), LaunchContext("0" * 16, str(root))
-        ).argv
-        words = [word.replace(",fd=4", f",path={root}/peer.sock") for word in argv if word != "-S"]
-        config = root / "supervisord.conf"
-        config.write_text(
-            CONFIG.format(home=root, command=" ".join(f"'{word}'" for word in words).replace("%", "%%"))
-        )
-        daemon = await asyncio.create_subprocess_exec(
-            program,
-            "-n",
-            "-c",
-            str(config),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+    async with place(root, binary, {"bench": GUEST.format(*MACHINES["q35, TCG"])}) as (here, wire):
+        spec = load(here.config).guests["bench"]
+        await asyncio.to_thread(_compare, wire, spec, binary, pairs)
+
+
+def _compare(wire: Wire, spec: GuestSpec, binary: str, pairs: int) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        home = Path(made)
+        with _supervisord(home, _command(home, spec, binary)):
+            _arrival(home)
+            compare(
+                "death to running (q35, TCG)", "qsup", "supervisord",
+                lambda: death_to_running(wire), lambda: _theirs(home), pairs,
+            )  # fmt: skip
+
+
+def _command(home: Path, spec: GuestSpec, binary: str) -> str:
+    """The same QEMU with a QMP socket of its own and without -S: it runs as soon as it can."""
+    argv = build(spec, probe(binary), LaunchContext("0" * 16, str(home))).argv
+    words = [word.replace(",fd=4", f",path={home}/qmp.sock") for word in argv if word != "-S"]
+    return " ".join(f"'{word}'" for word in words).replace("%", "%%")
+
+
+@contextlib.contextmanager
+def _supervisord(home: Path, command: str) -> Iterator[None]:
+    config = home / "supervisord.conf"
+    config.write_text(CONFIG.format(home=home, command=command))
+    daemon = subprocess.Popen(
+        ["supervisord", "-n", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def _theirs(home: Path) -> float:
+    pid = int((home / "pid").read_text())
+    (home / "qmp.sock").unlink()
+    began = time.perf_counter()
+    os.kill(pid, signal.SIGKILL)
+    return _arrival(home) - began
+
+
+def _arrival(home: Path) -> float:
+    """Wait for a QEMU on the socket, whose vCPUs run by then; when it answered. It is left paused, so quiet."""
+    wire = _connected(home / "qmp.sock")
+    wire.negotiate()
+    at = time.perf_counter()
+    wire.execute("stop")
+    wire.close()
+    return at
+
+
+def _connected(path: Path) -> Wire:
+    until = time.monotonic() + PATIENCE
+    while True:
         try:
-            pid = await _runs(root, None)
-
-            async def theirs() -> float:
-                nonlocal pid
-                began = time.perf_counter()
-                await killed(pid)
-                pid = await _runs(root, pid)
-                return time.perf_counter() - began
-
-            async def ours() -> float:
-                return await death_to_running(here)
-
-            report("death to running", "qsup", "supervisord", *await alternate(ours, theirs, min(pairs, 5)))
-        finally:
-            daemon.terminate()
-            await daemon.wait()
-
-
-async def _runs(root: Path, old: int | None) -> int:
-    """Wait until a new QEMU answers on its socket; its pid."""
-    async with asyncio.timeout(30):
-        while True:
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_unix_connection(root / "peer.sock")
-                raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-                pid = int.from_bytes(raw[:4], "little")
-                greeting = await reader.readline()
-                writer.close()
-                if pid != old and b"QMP" in greeting:
-                    return pid
-            await asyncio.sleep(0.001)
+            return Wire(path)
+        except OSError:
+            assert time.monotonic() < until, "supervisord started no QEMU"
+            time.sleep(LOOK)
