@@ -35,9 +35,9 @@ LEAVE: Final = (signal.SIGTERM, signal.SIGINT)
 
 def main() -> int:
     """Run the daemon until a signal ends it; return the exit status."""
-    logging.basicConfig(
-        format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr
-    )
+    # The journal has times of its own.
+    line = "%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s"
+    logging.basicConfig(format=line, datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
     status = 0
     try:
         options = _arguments(sys.argv[1:])
