@@ -32,7 +32,7 @@ from qsup.qmp.agent import agent_execute
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from qsup.guest.host import Host
     from qsup.guest.launch import Running
@@ -130,7 +130,7 @@ class Actor:
         """Live until cancelled."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                await self._restore()
+                await self._contained(self._restore())
                 self.restored.set()
                 while True:
                     await self._take(*await self._inbox.get())
@@ -181,15 +181,15 @@ class Actor:
     async def _perform(self, effect: do.Effect, answer: asyncio.Future[str] | None) -> None:
         match effect:
             case do.Spawn():
-                self._tasks.create_task(self._launch())
+                self._go(self._launch())
             case do.Connect():
-                self._tasks.create_task(self._connect())
+                self._go(self._connect())
             case do.Qmp(command, arguments):
                 self._say(command, arguments)
             case do.QueryStatus():
-                self._tasks.create_task(self._query_status())
+                self._go(self._query_status())
             case do.AskAgent():
-                self._tasks.create_task(self._ask_agent())
+                self._go(self._ask_agent())
             case do.Signal(number):
                 if self.running is not None:
                     self.running.process.signal(number)
@@ -209,6 +209,18 @@ class Actor:
                         answer.set_result(text)
             case _:
                 assert_never(effect)
+
+    def _go(self, deed: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the loop, as a task that ends with the actor."""
+        self._tasks.create_task(self._contained(deed))
+
+    async def _contained(self, deed: Coroutine[Any, Any, None]) -> None:
+        """A bug in a deed must not take the other guests along."""
+        try:
+            await deed
+        except Exception:
+            log.exception("%s: a bug in qsup: %s failed", self.spec.name, getattr(deed, "__name__", "a deed"))
+            self.notice("a bug in qsup, see the daemon's log; its QEMU, if there is one, is not touched")
 
     def _arm(self, name: str, seconds: float) -> None:
         self._cancel(name)
@@ -254,7 +266,7 @@ class Actor:
             launched = last is not None and last.identity is not None
             self.post(inputs.Restored(self.same_boot, launched=launched))
         else:
-            self._tasks.create_task(self._watch(self.running))
+            self._go(self._watch(self.running))
             alive = Launch(
                 token=self.running.token,
                 pid=self.running.process.pid,
@@ -269,11 +281,13 @@ class Actor:
     async def _launch(self) -> None:
         try:
             running, qmp = await launch(self.spec, self.host)
-        except QsupError as error:
-            self.post(inputs.LaunchFailed(str(error)))
+        except Exception as error:
+            if not isinstance(error, QsupError):
+                log.exception("%s: a bug in qsup: the launch failed", self.spec.name)
+            self.post(inputs.LaunchFailed(str(error) or repr(error)))
             return
         self.running = running
-        self._tasks.create_task(self._watch(running))
+        self._go(self._watch(running))
         self.post(inputs.Spawned(running.token, running.process.pid, running.record.accel))
         self._connect_consoles(running)
         forget_older(self.host, self.spec.name, running.token)
@@ -309,8 +323,12 @@ class Actor:
             if self.running is running:
                 self.post(inputs.ConnectFailed(f"QEMU runs as pid {running.process.pid}, but {error}"))
             return
+        if self.running is not running:
+            # It ended in the very moment of the handshake, and another launch may be under way already.
+            await line.close()
+            return
         self._line = line
-        self._tasks.create_task(line.serve())
+        self._go(line.serve())
         self.post(inputs.Connected(run_state))
 
     def _say(self, command: str, arguments: dict[str, Any]) -> None:
@@ -339,7 +357,7 @@ class Actor:
         for serial in running.spec.serial:
             console = self.console(serial)
             if not console.connected:
-                self._tasks.create_task(self._connect_console(console, running, serial_file(serial)))
+                self._go(self._connect_console(console, running, serial_file(serial)))
 
     async def _connect_console(self, console: Console, running: Running, file: str) -> None:
         try:

@@ -17,29 +17,34 @@ if TYPE_CHECKING:
 
 
 def acquire(path: Path) -> int:
-    """Open and lock the file; return its fd. Raise LaunchError if somebody holds the lock."""
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_ino == path.stat().st_ino:
+    """Open and lock the file; return its fd. Raise LaunchError if somebody holds the lock, or it cannot be locked."""
+    try:
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if _lock(fd, path):
                 return fd
-        except BlockingIOError:
+            # The file was replaced between open and lock: what is locked is not what others would lock.
             os.close(fd)
-            raise LaunchError(
-                f"another process holds the lock {path}: a QEMU of this guest still runs (fuser {path} tells its pid)"
-            ) from None
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(fd)
-            raise
-        # The file was replaced between open and lock: what is locked is not what others would lock.
+    except BlockingIOError:
+        raise LaunchError(
+            f"another process holds the lock {path}: a QEMU of this guest still runs (fuser {path} tells its pid)"
+        ) from None
+    except OSError as error:
+        raise LaunchError(f"cannot lock {path}: {error.strerror}") from error
+
+
+def _lock(fd: int, path: Path) -> bool:
+    """Lock the open file; False if its path names another one by now. Closes it if that fails."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
         os.close(fd)
+        raise
+    return path.exists() and os.fstat(fd).st_ino == path.stat().st_ino
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock now."""
+    """Whether some process holds the lock now, or may hold it: what cannot be locked is not free."""
     try:
         os.close(acquire(path))
     except LaunchError:

@@ -155,3 +155,11 @@ def test_a_lock_file_replaced_meanwhile_is_not_the_lock(tmp_path: Path) -> None:
     assert os.fstat(second).st_ino == path.stat().st_ino
     os.close(first)
     os.close(second)
+
+
+def test_a_lock_that_cannot_be_taken_is_not_free(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LaunchError, match="cannot lock"):
+        lock.acquire(tmp_path / "lock")
+    assert lock.is_held(tmp_path / "lock")
+    assert not (tmp_path / "elsewhere").exists()
