@@ -262,16 +262,22 @@ class Actor:
         self.running, last, trouble = await adopt(self.spec, self.host)
         if trouble:
             self.notice(trouble)
-        if self.running is None:
+        running = self.running
+        if running is None or running.process.ended:
+            # A process that nobody has reaped yet is no guest any more, but its status may still be had.
+            self.running = None
             launched = last is not None and last.identity is not None
-            self.post(inputs.Restored(self.same_boot, launched=launched))
+            words = running.stderr() if running else ""
+            self.post(inputs.Restored(self.same_boot, launched=launched, stderr=words))
+            if running is not None:
+                self._go(self._learn_status(running))
         else:
-            self._go(self._watch(self.running))
+            self._go(self._watch(running))
             alive = Launch(
-                token=self.running.token,
-                pid=self.running.process.pid,
-                accel=self.running.record.accel,
-                running_since=self.running.process.identity.started,
+                token=running.token,
+                pid=running.process.pid,
+                accel=running.record.accel,
+                running_since=running.process.identity.started,
                 adopted=True,
             )
             self.post(inputs.Restored(same_boot=True, alive=alive))
@@ -375,10 +381,16 @@ class Actor:
             self._line = None
         self.running = None
         self.post(inputs.Exited(status, running.stderr()))
+        if status is None:
+            await self._learn_status(running)
+        else:
+            running.process.close()
+
+    async def _learn_status(self, running: Running) -> None:
+        """Tell the exit status of a process that has ended, once the kernel tells it; then forget the process."""
         try:
-            if status is None:
-                late = await running.process.late_status()
-                if late is not None:
-                    self.post(inputs.StatusKnown(late))
+            late = await running.process.late_status()
+            if late is not None:
+                self.post(inputs.StatusKnown(late))
         finally:
             running.process.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import struct
 from typing import TYPE_CHECKING, Final, Self
@@ -72,6 +73,13 @@ class Process:
         """The very process, alive or just ended; None if it is gone."""
         pidfd = open_verified(identity)
         return None if pidfd is None else cls(identity, pidfd, child=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, be it reaped or not, without waiting."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def wait(self) -> ExitStatus | None:
         """Wait for the end; return the status, or None as long as the kernel does not tell it to a stranger."""

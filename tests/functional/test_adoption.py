@@ -207,6 +207,20 @@ async def test_a_guest_whose_file_has_gone_runs_on_marked_so_until_it_is_stopped
     assert (await empty.cli("status", "idle"))[0] == 3
 
 
+async def test_a_stopped_guest_whose_qemu_nobody_has_reaped_yet_stays_stopped(empty: Site) -> None:
+    """An adopted QEMU is init's child; until init reaps it, it can still be found, and is no guest any more."""
+    empty.guest("idle", IDLE)
+    await empty.start()
+    await empty.run("guest-start", name="idle")
+    await empty.kill()
+    await empty.start()
+    await empty.run("guest-kill", name="idle")
+    await empty.kill()
+    await empty.start()
+    view = await empty.view("idle")
+    assert (view["phase"], view["wanted"], view["cause"]) == ("stopped", "stopped", "operator")
+
+
 async def test_a_second_daemon_on_the_same_directories_refuses(beating: Site) -> None:
     for changed in ("--runtime-dir", "--state-dir"):
         words = {
