@@ -116,7 +116,7 @@ async def test_keys_that_qemu_does_not_read_act_at_once(empty: Site) -> None:
     pid = (await empty.view("idle"))["pid"]
     never = IDLE + '[restart]\npolicy = "never"\n'
     empty.guest("idle", never)
-    assert (await empty.run("reload-config"))["changed"] == ["idle"]
+    await empty.run("reload-config")
     view = await empty.view("idle")
     assert (view["changes"], view["pid"]) == ([], pid), "nothing waits for a restart"
     await empty.run("guest-qmp", name="idle", command="quit")
@@ -142,7 +142,7 @@ async def test_a_profile_that_breaks_and_is_mended_costs_no_guest_of_it_anything
     assert [(guest["pid"], guest["phase"]) for guest in guests] == [(pid, "running") for pid in pids]
     assert all(guest["problems"] and not guest["orphaned"] for guest in guests)
     (profiles / "small.toml").write_text(LARGER)
-    assert (await empty.run("reload-config"))["changed"] == ["one", "two"]
+    await empty.run("reload-config")
     assert [guest["changes"] for guest in await empty.run("query-guests")] == [[CHANGE], [CHANGE]]
 
 
