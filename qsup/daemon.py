@@ -211,8 +211,6 @@ def _line(event: Event) -> tuple[int, str]:
             )
         case Kind.RELOADED:
             return logging.INFO, "configuration read again"
-        case Kind.DAEMON:
-            return logging.INFO, str(data["message"])
 
 
 if __name__ == "__main__":

@@ -19,17 +19,15 @@ class Kind(StrEnum):
     PHASE = "GUEST_PHASE"
     """``name, phase, was, ready`` and, where there is one, ``reason``: a guest came to another phase."""
     ENDED = "GUEST_ENDED"
-    """``name, cause, detail, status, ran, decision``: a guest's run ended, and what follows from it."""
+    """``name, cause, detail, status, ran, decision, stopped-by``: a guest's run ended, and what follows from it."""
     STATUS = "GUEST_EXIT_STATUS"
     """``name, status``: the exit status of a run that ended earlier became known."""
     NOTICE = "GUEST_NOTICE"
     """``name, message``: something about a guest that changes no phase."""
     SPEC = "GUEST_SPEC"
-    """``name, change, paths``: a guest file appeared, changed or went (``added``, ``changed``, ``removed``)."""
+    """``name, change, paths``: a guest file appeared, changed or went (``added``, ``changed``, ``removed``, ``forgotten``)."""
     RELOADED = "CONFIG_RELOADED"
     """``added, changed, removed, problems``: the configuration was read again."""
-    DAEMON = "DAEMON"
-    """``message``: the daemon started, adopts, or leaves."""
 
 
 class Event(msgspec.Struct, frozen=True):
