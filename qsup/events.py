@@ -25,7 +25,7 @@ class Kind(StrEnum):
     NOTICE = "GUEST_NOTICE"
     """``name, message``: something about a guest that changes no phase."""
     SPEC = "GUEST_SPEC"
-    """``name, change, paths``: a guest file appeared, changed or went (``added``, ``changed``, ``removed``, ``forgotten``)."""
+    """``name, change, paths``: ``added``, ``changed`` or ``removed`` a file; ``forgotten`` a guest without one."""
     RELOADED = "CONFIG_RELOADED"
     """``added, changed, removed, problems``: the configuration was read again."""
 
