@@ -39,6 +39,7 @@ def main() -> int:
     line = "%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s"
     logging.basicConfig(format=line, datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
     status = 0
+    _keep_inherited_fds()
     try:
         options = _arguments(sys.argv[1:])
         with contextlib.ExitStack() as stack:
@@ -50,6 +51,14 @@ def main() -> int:
             log.error("%s", error)
             status = error.exit_code if isinstance(error, QsupError) else 1
     return status
+
+
+def _keep_inherited_fds() -> None:
+    """Let no QEMU inherit what the daemon has inherited itself: it would hold it, say a lock, as long as it lives."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)
 
 
 def _arguments(words: Sequence[str]) -> Paths:

@@ -22,6 +22,11 @@ class Paths:
         """The socket that ``qsup`` talks to."""
         return self.runtime / "control.sock"
 
+    @property
+    def probe_cache(self) -> Path:
+        """What QEMU binaries can do; all of it can be found out again."""
+        return self.state / "probe"
+
     def guest_runtime(self, name: str) -> Path:
         """Sockets and launch records of one guest; gone after a reboot."""
         return self.runtime / "guests" / name
@@ -44,6 +49,16 @@ def default_paths() -> Paths:
         Path(runtime) / "qsup",
         _xdg("XDG_STATE_HOME", home / ".local/state"),
     )
+
+
+def cache_of(daemon: Paths | None) -> Path | None:
+    """Where what was found out about QEMU is kept: with the daemon's where that is possible, else by the user."""
+    if daemon is not None and os.access(daemon.state, os.W_OK):
+        return daemon.probe_cache
+    try:
+        return _xdg("XDG_CACHE_HOME", Path.home() / ".cache")
+    except RuntimeError:
+        return None
 
 
 def _xdg(variable: str, fallback: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qsup import __version__, clock
-from qsup.errors import GuestNotFound, QsupError, RecordError
+from qsup.errors import GuestNotFound, LaunchError, QsupError, RecordError
 from qsup.events import Kind
 from qsup.guest import launch
 from qsup.guest.actor import Actor
@@ -22,6 +22,8 @@ from qsup.guest.outcome import outcome
 from qsup.guest.phase import ALIVE, Phase, Verb
 from qsup.guest.record import read_launch
 from qsup.order import in_order
+from qsup.probe.prober import Prober
+from qsup.probe.programs import Programs
 from qsup.proc import lock
 from qsup.proc.bounded import Keeper, last_written
 from qsup.spec import codec
@@ -75,7 +77,10 @@ class Supervisor:
         self.adopted = asyncio.Event()
         """Set once every guest that still ran is under supervision again."""
         self._configuration = load(paths.config)
-        self._host = Host(paths, bus, Keeper(), str(self._configuration.daemon.qemu_binary), clock.boot_id())
+        boot_id, binary = clock.boot_id(), str(self._configuration.daemon.qemu_binary)
+        prober = Prober(paths.probe_cache, boot_id)
+        programs = Programs(self._configuration.daemon)
+        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs)
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
@@ -84,15 +89,22 @@ class Supervisor:
 
     async def run(self) -> None:
         """Supervise until cancelled; QEMUs go on running then."""
-        async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._host.keeper.run())
-            self.bus.hooks.append(self._bury_orphan)
-            for spec in (*self._configuration.guests.values(), *self._undeclared()):
-                self._bring_to_life(spec)
-            await self._adopt_all()
-            self.adopted.set()
-            await self._start_all()
-            await asyncio.Event().wait()
+        with contextlib.closing(self._host.prober):
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._host.keeper.run())
+                self._tasks.create_task(self._get_to_know(self._host.qemu_binary))
+                self.bus.hooks.append(self._bury_orphan)
+                for spec in (*self._configuration.guests.values(), *self._undeclared()):
+                    self._bring_to_life(spec)
+                await self._adopt_all()
+                self.adopted.set()
+                await self._start_all()
+                await asyncio.Event().wait()
+
+    async def _get_to_know(self, binary: str) -> None:
+        """Have the answers of the usual QEMU ready for the first start. What is wrong with it, a start will say."""
+        with contextlib.suppress(LaunchError):
+            await asyncio.to_thread(self._host.prober.facts, binary)
 
     async def _adopt_all(self) -> None:
         """Wait until every guest knows what is left of it, and a moment longer until QEMUs that live have answered."""
@@ -197,7 +209,9 @@ class Supervisor:
             actor.state,
             actor.spec,
             launched=running.spec if running else None,
+            machine=running.record.machine if running else None,
             run_dir=running.run_dir if running else None,
+            helpers=running.helpers.pids if running else {},
             qemu=actor.qemu_version,
             now=clock.now(),
             wall=clock.wall(),
@@ -211,9 +225,9 @@ class Supervisor:
         """What the files said when they were last read."""
         return self._configuration
 
-    def invocation(self, name: str) -> Invocation:
+    async def invocation(self, name: str) -> Invocation:
         """What would be executed at the guest's next start. Raises QsupError saying why nothing can be."""
-        return launch.invocation(self._actor(name).spec, self._host, NO_TOKEN)
+        return await asyncio.to_thread(launch.invocation, self._actor(name).spec, self._host, NO_TOKEN)
 
     def console(self, name: str, serial: str | None) -> Console:
         """The supervisor's end of a serial port; the first one without an id. Raises QsupError."""
@@ -301,6 +315,7 @@ class Supervisor:
             new = await asyncio.to_thread(load, self.paths.config)
             old, self._configuration = self._configuration, new
             self._host.qemu_binary = str(new.daemon.qemu_binary)
+            self._host.programs = Programs(new.daemon)
             added = tuple(name for name in new.guests if name not in self._actors)
             changed = []
             for name, spec in new.guests.items():

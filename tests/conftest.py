@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "configs/images"
 KVM_GET_API_VERSION = 0xAE00
 
 
@@ -49,6 +50,23 @@ def qemu_binary() -> str:
 
 
 @pytest.fixture(scope="session")
+def newer_qemu_binary() -> str:
+    """Another, newer QEMU than this host's: what ``scripts/newer-qemu`` has made, or ``QSUP_TEST_NEWER_QEMU`` names."""
+    named = os.environ.get("QSUP_TEST_NEWER_QEMU")
+    binary = Path(named) if named else ROOT / ".cache/newer-qemu/qemu-system-x86_64"
+    if not binary.exists():
+        pytest.skip("there is no newer QEMU; scripts/newer-qemu makes one, QSUP_TEST_NEWER_QEMU names one")
+    return str(binary)
+
+
+@pytest.fixture(params=["this", "newer"])
+def each_qemu(request: pytest.FixtureRequest) -> str:
+    """One test with this host's QEMU, and once more with a newer one."""
+    name = "qemu_binary" if request.param == "this" else "newer_qemu_binary"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture(scope="session")
 def heartbeat_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The heartbeat guest, assembled from this checkout once a session. Not to be written to."""
     image = tmp_path_factory.mktemp("images") / "heartbeat.img"
@@ -59,8 +77,14 @@ def heartbeat_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def linux_guest() -> tuple[Path, Path]:
     """Kernel and initramfs of the Linux sample guest; skips, with the reason, where they cannot be built."""
+    build_linux_guest("linux")
+    return IMAGES / "linux.vmlinuz", IMAGES / "linux.initrd"
+
+
+def build_linux_guest(variant: str) -> None:
+    """Build a variant of the Linux sample guest; skip, with the reason, where that cannot be."""
     done = subprocess.run(
-        [ROOT / "scripts/build-linux-guest"],
+        [ROOT / "scripts/build-linux-guest", variant],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -69,5 +93,3 @@ def linux_guest() -> tuple[Path, Path]:
     if done.returncode == 77:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
-    images = ROOT / "configs/images"
-    return images / "linux.vmlinuz", images / "linux.initrd"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qsup.argv.board import SLOT_VIRTIO_SERIAL
+from qsup.argv import virtio_serial
 from qsup.argv.invocation import AGENT_FILE, Option
 from qsup.argv.quote import device
 
@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "org.qemu.guest_agent.0"
 """The name by which agents find the port in the guest."""
-CONTROLLER: Final = "virtio-serial"
 
 
 def options(draft: Draft) -> Iterator[Option]:
-    """Port 1: port 0 is kept for a virtio console."""
+    """The port and its socket."""
     if not draft.spec.agent.enabled:
         return
-    yield device({**draft.board.virtio("serial", SLOT_VIRTIO_SERIAL), "id": CONTROLLER})
     yield Option("-chardev", draft.socket("agent", AGENT_FILE))
-    port = {"driver": "virtserialport", "bus": f"{CONTROLLER}.0", "nr": 1}
-    yield device({**port, "id": "agent", "chardev": "agent", "name": CHANNEL})
+    port = virtio_serial.port(virtio_serial.PORT_AGENT)
+    yield device({"driver": "virtserialport", **port, "id": "agent", "chardev": "agent", "name": CHANNEL})

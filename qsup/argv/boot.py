@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 
 
 def options(draft: Draft) -> Iterator[Option]:
-    """With an order the firmware tries the devices in it and no other; `bootindex` stands at the devices."""
+    """With an order the firmware tries the devices in it and no other; `bootindex` stands at the devices.
+
+    The time of the menu is told in milliseconds.
+    """
     boot = draft.spec.boot
+    words: dict[str, str | int | bool] = {}
     if boot.order:
-        yield Option("-boot", pairs(strict=True))
+        words["strict"] = True
+    if boot.menu:
+        words["menu"] = True
+        if boot.menu_timeout is not None:
+            words["splash_time"] = round(boot.menu_timeout * 1000)
+    if words:
+        yield Option("-boot", pairs(**words))
     if boot.kernel is None:
         if boot.initrd is not None or boot.cmdline:
             raise SpecError("boot.initrd and boot.cmdline are for boot.kernel, which is not set")

@@ -1,119 +1,127 @@
-"""Disks and CD-ROM drives.
+"""Disks, and the controllers that drives share.
 
-The table's id is the drive's serial number too, so a Linux guest finds `[disk.root]` under
-``/dev/disk/by-id/`` on every bus.
+Unless the file says otherwise, the table's id is the drive's serial number too, so a Linux guest finds `[disk.root]`
+under ``/dev/disk/by-id/`` on every bus.
 """
 
 from __future__ import annotations
 
-from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from qsup.argv.blockdev import image, write_cache
-from qsup.argv.board import SLOT_SCSI, SLOTS_DISK, slot
-from qsup.argv.quote import device
+from qsup.argv.blockdev import Image, nodes, top, write_cache
+from qsup.argv.board import SLOT_SATA, SLOT_SCSI, Board
+from qsup.argv.files import CreateImage
+from qsup.argv.iothread import thread_id
+from qsup.argv.places import SATA, SCSI, Places, drive_buses
+from qsup.argv.quote import device, sourced
+from qsup.argv.throttle import group_id
 from qsup.errors import SpecError
-from qsup.spec.devices import Aio, Cache, Cdrom, CdromBus, Discard, Disk, DiskBus, DiskFormat
+from qsup.spec.storage import one_controller
+from qsup.spec.tables.disk import SHORT_SERIAL, Aio, DiskBus, ReadError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qsup.argv.draft import Draft
+    from qsup.argv.files import File
     from qsup.argv.invocation import Option
-
-SCSI: Final = "scsi"
-"""The one virtio-scsi controller, which all SCSI drives share."""
+    from qsup.spec.tables.disk import Disk
 
 
 def options(draft: Draft) -> Iterator[Option]:
-    """Disks in the file's order, then CD-ROM drives; each bus counts its own."""
-    drives: tuple[Disk | Cdrom, ...] = (*draft.spec.disk.values(), *draft.spec.cdrom.values())
-    if any(drive.bus in {DiskBus.VIRTIO_SCSI, CdromBus.VIRTIO_SCSI} for drive in drives):
-        yield device({**draft.board.virtio("scsi", SLOT_SCSI), "id": SCSI})
-    places = _Places(draft)
+    """The controllers, then the disks in the file's order."""
+    yield from _controllers(draft)
+    places = Places(draft)
     for name, disk in draft.spec.disk.items():
-        yield from _disk(draft, places, name, disk)
-    for name, cdrom in draft.spec.cdrom.items():
-        yield from _cdrom(draft, places, name, cdrom)
+        yield from sourced(("disk", name), _disk(draft, places, name, disk))
 
 
-class _Places:
-    """Gives each drive the next place on its bus."""
-
-    def __init__(self, draft: Draft) -> None:
-        self._board = draft.board
-        self._pci, self._scsi, self._ide = count(), count(), count()
-
-    def disk(self, bus: DiskBus) -> dict[str, object]:
-        match bus:
-            case DiskBus.VIRTIO_BLK:
-                return self._board.virtio("blk", self._slot())
-            case DiskBus.NVME:
-                return self._board.pci("nvme", self._slot())
-            case DiskBus.VIRTIO_SCSI:
-                return self._on_scsi("scsi-hd")
-            case DiskBus.IDE:
-                return self._board.ide("ide-hd", next(self._ide))
-
-    def cdrom(self, bus: CdromBus) -> dict[str, object]:
-        match bus:
-            case CdromBus.VIRTIO_SCSI:
-                return self._on_scsi("scsi-cd")
-            case CdromBus.IDE:
-                return self._board.ide("ide-cd", next(self._ide))
-
-    def _slot(self) -> int:
-        return slot("virtio-blk and nvme disks", SLOTS_DISK, next(self._pci))
-
-    def _on_scsi(self, driver: str) -> dict[str, object]:
-        return {"driver": driver, "bus": f"{SCSI}.0", "scsi-id": next(self._scsi), "lun": 0}
+def files(draft: Draft) -> Iterator[File]:
+    """The images that are to be made."""
+    for name, disk in draft.spec.disk.items():
+        if disk.file is not None and (disk.create is not None or disk.base is not None):
+            base_format = None if disk.base is None else disk.base_format.value
+            source = ("disk", name)
+            yield CreateImage(disk.file, disk.format.value, disk.create, disk.base, base_format, source)
 
 
-def _disk(draft: Draft, places: _Places, name: str, disk: Disk) -> Iterator[Option]:
+def notes(draft: Draft) -> Iterator[str]:
+    """Where another kind of I/O is done than the one asked for."""
+    for name, disk in draft.spec.disk.items():
+        if disk.aio is not _aio(draft, disk):
+            lacks = "this QEMU" if draft.facts.io_uring else "the kernel of this host"
+            yield f'disk.{name}.aio: {lacks} cannot do "{disk.aio}"; "{_aio(draft, disk)}" is used instead'
+
+
+def _controllers(draft: Draft) -> Iterator[Option]:
+    buses = set(drive_buses(draft.spec).values())
+    if DiskBus.VIRTIO_SCSI in buses:
+        yield _scsi(draft)
+    if DiskBus.SATA in buses and draft.board is Board.PC:
+        yield device({**draft.board.pci("ich9-ahci", SLOT_SATA), "id": SATA})
+
+
+def _scsi(draft: Draft) -> Option:
+    """The controller has what its disks ask for; where two ask for different things, neither would get its own."""
+    for path, message in one_controller(draft.spec):
+        raise SpecError(f"{'.'.join(map(str, path))}: {message}")
+    disks = [disk for disk in draft.spec.disk.values() if disk.bus is DiskBus.VIRTIO_SCSI]
+    thread = next((disk.iothread for disk in disks if disk.iothread is not None), None)
+    queues = next((disk.queues for disk in disks if disk.queues is not None), None)
+    place = draft.board.virtio("scsi", SLOT_SCSI)
+    return device({**place, "id": SCSI, "iothread": _thread(thread), "num_queues": queues})
+
+
+def _disk(draft: Draft, places: Places, name: str, disk: Disk) -> Iterator[Option]:
     node = f"disk-{name}"
-    if disk.read_only and disk.bus is DiskBus.IDE:
-        raise SpecError(f"disk.{name}: an IDE disk cannot be read-only; use another bus, or a cdrom")
-    if disk.aio is Aio.NATIVE and disk.cache not in {Cache.NONE, Cache.DIRECTSYNC}:
-        raise SpecError(f'disk.{name}: aio = "native" needs cache = "none" or "directsync"')
-    yield from image(
-        node,
-        disk.file,
-        disk.format,
+    if trouble := next(disk.wrong(), None):
+        raise SpecError(f"{'.'.join(('disk', name, *map(str, trouble[0])))}: {trouble[1]}")
+    image = _image(draft, disk)
+    yield from nodes(node, image)
+    own = disk.bus is DiskBus.VIRTIO_BLK
+    yield device(
+        {
+            **places[node],
+            "id": node,
+            "drive": top(node, image),
+            **_serial(disk, disk.serial or name),
+            "write-cache": write_cache(disk.cache),
+            "werror": None if disk.werror is WriteError.ENOSPC else disk.werror,
+            "rerror": None if disk.rerror is ReadError.REPORT else disk.rerror,
+            "iothread": _thread(disk.iothread) if own else None,
+            "num-queues": disk.queues if own else None,
+            "bootindex": draft.boot_index.get(node),
+        }
+    )
+
+
+def _serial(disk: Disk, serial: str) -> dict[str, object]:
+    """A long one is none that QEMU would take for the SCSI device's identifier as well."""
+    long = disk.bus is DiskBus.VIRTIO_SCSI and len(serial) > SHORT_SERIAL
+    return {"serial": serial, "device_id": serial[:SHORT_SERIAL] if long else None}
+
+
+def _image(draft: Draft, disk: Disk) -> Image:
+    return Image(
+        file=disk.file,
+        nbd=disk.nbd,
+        format=disk.format,
         read_only=disk.read_only,
         cache=disk.cache,
-        aio=disk.aio,
+        aio=_aio(draft, disk),
         discard=disk.discard,
-    )
-    yield device(
-        {
-            **places.disk(disk.bus),
-            "id": node,
-            "drive": node,
-            "serial": name,
-            "write-cache": write_cache(disk.cache),
-            "bootindex": draft.boot_index.get(node),
-        }
+        detect_zeroes=disk.detect_zeroes,
+        throttle=None if disk.throttle is None else group_id(disk.throttle),
     )
 
 
-def _cdrom(draft: Draft, places: _Places, name: str, cdrom: Cdrom) -> Iterator[Option]:
-    node = f"cdrom-{name}"
-    if cdrom.file is not None:
-        yield from image(
-            node,
-            cdrom.file,
-            DiskFormat.RAW,
-            read_only=True,
-            cache=Cache.WRITEBACK,
-            aio=Aio.THREADS,
-            discard=Discard.IGNORE,
-        )
-    yield device(
-        {
-            **places.cdrom(cdrom.bus),
-            "id": node,
-            "drive": node if cdrom.file is not None else None,
-            "serial": name,
-            "bootindex": draft.boot_index.get(node),
-        }
-    )
+def _aio(draft: Draft, disk: Disk) -> Aio:
+    """How the I/O is done: ``io_uring`` where QEMU was built with it and the kernel lets it."""
+    facts = draft.facts
+    if disk.aio is Aio.IO_URING and not (facts.io_uring and facts.has_member("BlockdevAioOptions", disk.aio)):
+        return Aio.THREADS
+    return disk.aio
+
+
+def _thread(name: str | None) -> str | None:
+    return None if name is None else thread_id(name)

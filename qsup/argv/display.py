@@ -5,11 +5,12 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from qsup.argv.board import SLOT_USB, SLOT_VIDEO
+from qsup.argv import usb
+from qsup.argv.board import SLOT_VIDEO
 from qsup.argv.invocation import VNC_FILE, Option
 from qsup.argv.quote import comma, device
 from qsup.errors import SpecError
-from qsup.spec.devices import DisplayType
+from qsup.spec.tables.display import DisplayType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +28,7 @@ def options(draft: Draft) -> Iterator[Option]:
         return
     yield Option("-vnc", f"unix:{comma(_socket_path(draft))}")
     yield device({**draft.board.pci("VGA", SLOT_VIDEO), "id": "video"})
-    yield device({**draft.board.pci("qemu-xhci", SLOT_USB), "id": "usb"})
-    yield device({"driver": "usb-tablet", "bus": "usb.0", "id": "tablet"})
+    yield device({"driver": "usb-tablet", **usb.port(draft.spec, usb.TABLET), "id": usb.TABLET})
 
 
 def _socket_path(draft: Draft) -> str:

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qsup.argv.board import Board
+from qsup.argv.helper import socket_file
 from qsup.argv.invocation import AGENT_FILE, QMP_FD, QMP_FILE, Listener
 from qsup.argv.quote import pairs
 from qsup.errors import SpecError
-from qsup.spec.model import Accel
+from qsup.spec.tables.machine import Accel
+from qsup.spec.tables.nic import NicType
+from qsup.spec.tables.share import ShareType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qsup.argv.invocation import HostFacts, LaunchContext
+    from qsup.argv.facts import HostFacts
+    from qsup.argv.invocation import LaunchContext
     from qsup.spec.model import GuestSpec
 
 
@@ -23,7 +27,10 @@ class Draft:
     """An invocation in the making. Sections read it and yield options; nothing changes it."""
 
     spec: GuestSpec
+    facts: HostFacts
     context: LaunchContext
+    machine: str
+    """The machine type: the one that the guest keeps, or the file's."""
     board: Board
     accel: Accel
     """Never ``auto``."""
@@ -37,26 +44,46 @@ class Draft:
         accel = spec.machine.accel
         if accel is Accel.AUTO:
             accel = Accel.KVM if facts.kvm else Accel.TCG
-        board = Board.of(spec.machine.type)
-        return cls(spec, context, board, accel, listeners(spec), boot_order(spec))
+        machine = context.machine or spec.machine.type
+        return cls(spec, facts, context, machine, Board.of(machine), accel, listeners(spec), boot_order(spec))
 
     def socket(self, chardev: str, file: str) -> str:
         """The value of ``-chardev`` for a socket that the supervisor listens on.
 
         ``wait=off``: QEMU does not wait for a client, and without one what the guest writes is dropped.
         """
-        fd = next(listener.fd for listener in self.listeners if listener.file == file)
-        return pairs("socket", id=chardev, fd=fd, server=True, wait=False)
+        return pairs("socket", id=chardev, fd=self.listening(file), server=True, wait=False)
+
+    def listening(self, file: str) -> int:
+        """The fd of a socket that the supervisor listens on."""
+        return next(listener.fd for listener in self.listeners if listener.file == file)
+
+    def connected(self, helper: str) -> str:
+        """The value of ``-chardev`` for the connection to a helper; both have the helper's name."""
+        return pairs("socket", id=helper, fd=self.connections[helper])
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """From a helper's name to the fd at which QEMU inherits a connection to it; they follow the listeners'."""
+        first = QMP_FD + len(self.listeners)
+        return {name: first + index for index, name in enumerate(connected(self.spec))}
 
 
 def listeners(spec: GuestSpec) -> tuple[Listener, ...]:
-    """The sockets of a guest: QMP, its serial ports in the file's order, its agent; fds without gaps."""
+    """The sockets of a guest: QMP, serial ports in the file's order, agent, networks; fds without gaps."""
     files = [
         QMP_FILE,
         *(serial_file(port) for port in spec.serial),
         *([AGENT_FILE] if spec.agent.enabled else []),
+        *(socket_file(f"net-{name}") for name, nic in spec.nic.items() if nic.type is NicType.PASST),
     ]
     return tuple(Listener(QMP_FD + index, file) for index, file in enumerate(files))
+
+
+def connected(spec: GuestSpec) -> list[str]:
+    """The helpers that QEMU is connected to from its start."""
+    shares = (f"share-{name}" for name, share in spec.share.items() if share.type is ShareType.VIRTIOFS)
+    return [*(["tpm"] if spec.tpm.enabled else []), *shares]
 
 
 def serial_file(port: str) -> str:

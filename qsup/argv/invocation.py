@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+
+from qsup.argv.files import File
+from qsup.argv.helper import Helper
 
 LOCK_FD: Final = 3
 """The guest's lock file, inherited and never used by QEMU: the lock lives as long as QEMU does."""
@@ -16,6 +19,8 @@ AGENT_FILE: Final = "agent.sock"
 """The agent's socket, likewise."""
 VNC_FILE: Final = "vnc.sock"
 """The socket that QEMU itself makes there for VNC."""
+SEED_FILE: Final = "cloud-init.iso"
+"""The seed of cloud-init there."""
 QEMU_LOG: Final = "qemu.log"
 """QEMU's own log there, which tells of resets and triple faults; written under TCG only, without a bound."""
 
@@ -25,10 +30,23 @@ class Option(msgspec.Struct, frozen=True):
 
     flag: str
     value: str | None = None
+    source: tuple[str, ...] = ()
+    """The table or key that it comes from, ``("disk", "root")``; empty for what qsup adds by itself."""
 
     def words(self) -> tuple[str, ...]:
         """The option as words of argv."""
         return (self.flag,) if self.value is None else (self.flag, self.value)
+
+
+class QmpCommand(msgspec.Struct, frozen=True):
+    """A QMP command that belongs to a launch: executed after the handshake, before the vCPUs run.
+
+    It says what the command line has no option for. Executed twice it must do what it does once: a daemon that
+    finds a guest which has not run yet cannot know how far the last one came.
+    """
+
+    execute: str
+    arguments: dict[str, Any] = {}
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -46,18 +64,15 @@ class LaunchContext(msgspec.Struct, frozen=True):
 
     ``token`` is 16 hex digits, new for every launch; it stands in the command line (the QMP chardev's id is
     ``qsup-TOKEN``), so that a process can be recognised as this launch. ``run_dir`` is the fresh directory of
-    the launch, for the paths that QEMU itself must make.
+    the launch, for the paths that QEMU itself must make; ``state_dir`` is the guest's own directory, which
+    outlives launches and the host. ``machine`` is the versioned machine type that the guest keeps; None: the
+    type that its file names.
     """
 
     token: str
     run_dir: str
-
-
-class HostFacts(msgspec.Struct, frozen=True):
-    """What this host and this QEMU can do, as far as argv depends on it."""
-
-    binary: str
-    kvm: bool
+    state_dir: str
+    machine: str | None = None
 
 
 class Invocation(msgspec.Struct, frozen=True):
@@ -68,6 +83,16 @@ class Invocation(msgspec.Struct, frozen=True):
     listeners: tuple[Listener, ...]
     accel: str
     """``kvm`` or ``tcg``: what ``auto`` came to."""
+    machine: str
+    """The machine type: the one that the guest keeps, or the file's."""
+    files: tuple[File, ...] = ()
+    """What is made before QEMU starts, where it is not there yet."""
+    notes: tuple[str, ...] = ()
+    """What the guest gets instead of what its file asks for, as this host cannot give it: a sentence each."""
+    commands: tuple[QmpCommand, ...] = ()
+    """In this order; the start has failed if QEMU refuses one."""
+    helpers: tuple[Helper, ...] = ()
+    """The processes that are there before QEMU is, and end after it."""
 
     @property
     def argv(self) -> list[str]:

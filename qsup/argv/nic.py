@@ -1,38 +1,51 @@
-"""Network cards, and what they are connected to."""
+"""Network cards; what they are connected to is in :mod:`qsup.argv.netdev`."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from qsup.argv.board import SLOTS_NIC, Board, slot
-from qsup.argv.quote import as_json, device
+from qsup.argv.invocation import QmpCommand
+from qsup.argv.netdev import connection, queues
+from qsup.argv.quote import device, sourced
 from qsup.errors import SpecError
-from qsup.spec.devices import NicModel, NicType
+from qsup.spec.tables.nic import NicModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qsup.argv.draft import Draft
     from qsup.argv.invocation import Option
-    from qsup.spec.devices import Nic
+    from qsup.spec.tables.nic import Nic
 
 
 def options(draft: Draft) -> Iterator[Option]:
     """For each NIC its host side (`net-ID`) and its card (`nic-ID`)."""
     for index, (name, nic) in enumerate(draft.spec.nic.items()):
-        yield as_json("-netdev", {"type": nic.type, "id": f"net-{name}", **_connection(name, nic)})
-        card = f"nic-{name}"
-        yield device(
-            {
-                **_card(draft.board, nic.model, slot("NICs", SLOTS_NIC, index)),
-                "id": card,
-                "netdev": f"net-{name}",
-                "mac": nic.mac or derived_mac(draft.spec.name, name),
-                "bootindex": draft.boot_index.get(card),
-                **_boot_rom(draft, card),
-            }
-        )
+        yield from sourced(("nic", name), _nic(draft, index, name, nic))
+
+
+def _nic(draft: Draft, index: int, name: str, nic: Nic) -> Iterator[Option]:
+    yield from connection(draft, name, nic)
+    card = f"nic-{name}"
+    yield device(
+        {
+            **_card(draft.board, name, nic, slot("NICs", SLOTS_NIC, index)),
+            "id": card,
+            "netdev": f"net-{name}",
+            "mac": nic.mac or derived_mac(draft.spec.name, name),
+            "bootindex": draft.boot_index.get(card),
+            **_boot_rom(draft, card),
+        }
+    )
+
+
+def commands(draft: Draft) -> Iterator[QmpCommand]:
+    """Take out the cables that are to be out: no property of a card says so, and each starts with its own in."""
+    for name, nic in draft.spec.nic.items():
+        if not nic.link:
+            yield QmpCommand("set_link", {"name": f"nic-{name}", "up": False})
 
 
 def derived_mac(guest: str, nic: str) -> str:
@@ -40,42 +53,20 @@ def derived_mac(guest: str, nic: str) -> str:
     return "52:54:00:" + hashlib.sha256(f"{guest}/{nic}".encode()).digest()[:3].hex(":")
 
 
-def _connection(name: str, nic: Nic) -> dict[str, object]:
-    match nic.type:
-        case NicType.USER:
-            return {"hostfwd": [{"str": _hostfwd(rule)} for rule in nic.forward] or None}
-        case NicType.TAP:
-            if nic.interface is None:
-                raise SpecError(f'nic.{name}: type = "tap" needs `interface`, the name of a tap interface')
-            # The interface is the administrator's: QEMU must not run scripts to set it up or tear it down.
-            return {"ifname": nic.interface, "script": "no", "downscript": "no"}
-        case NicType.BRIDGE:
-            if nic.bridge is None:
-                raise SpecError(f'nic.{name}: type = "bridge" needs `bridge`, the name of a bridge')
-            return {"br": nic.bridge, "helper": _helper(name, nic)}
-        case never:
-            assert_never(never)
+def _card(board: Board, name: str, nic: Nic, at: int) -> dict[str, object]:
+    if nic.model is NicModel.VIRTIO_NET:
+        return {**board.virtio("net", at), "host_mtu": nic.mtu, **_queues(board, nic)}
+    if nic.mtu is not None or queues(nic):
+        raise SpecError(f'nic.{name}: only model = "virtio-net" has `mtu` and `queues`')
+    return board.pci(nic.model, at)
 
 
-def _hostfwd(rule: str) -> str:
-    """``tcp:127.0.0.1:8080:80`` as QEMU writes it: ``tcp:127.0.0.1:8080-:80``."""
-    outside, _, guest_port = rule.rpartition(":")
-    return f"{outside}-:{guest_port}"
-
-
-def _helper(name: str, nic: Nic) -> str | None:
-    """QEMU gives a helper with a blank in its path to a shell, which would take it for a command line."""
-    if nic.helper is not None and any(blank in nic.helper for blank in " \t"):
-        raise SpecError(
-            f"nic.{name}: helper has a blank in its path, with which QEMU would run it through a shell"
-        )
-    return nic.helper
-
-
-def _card(board: Board, model: NicModel, at: int) -> dict[str, object]:
-    if model is NicModel.VIRTIO_NET:
-        return board.virtio("net", at)
-    return board.pci(model, at)
+def _queues(board: Board, nic: Nic) -> dict[str, object]:
+    """On PCI each queue has an interrupt for each direction; the control queue and the configuration have one, too."""
+    count = queues(nic)
+    if count is None:
+        return {}
+    return {"mq": True} if board is Board.MICROVM else {"mq": True, "vectors": 2 * count + 2}
 
 
 def _boot_rom(draft: Draft, card: str) -> dict[str, object]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from qsup.argv.invocation import QEMU_LOG, Option
 from qsup.argv.quote import pairs
 from qsup.errors import SpecError
-from qsup.spec.devices import NicType
-from qsup.spec.model import Accel
 from qsup.spec.policy import Reaction
+from qsup.spec.tables.machine import Accel
+from qsup.spec.tables.nic import NicType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def options(draft: Draft) -> Iterator[Option]:
     yield Option("-nodefaults")
     yield Option("-S")
     yield Option("-name", pairs(guest=draft.spec.name, debug_threads=True))
-    yield Option("-uuid", str(uuid.uuid5(GUESTS, draft.spec.name)))
+    yield Option("-uuid", draft.spec.uuid or str(uuid.uuid5(GUESTS, draft.spec.name)))
     yield Option("-sandbox", _sandbox(draft))
     yield Option("-action", _actions(draft))
     yield Option("-msg", pairs(timestamp=True))

@@ -10,11 +10,13 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from qsup.argv.invocation import Option
 from qsup.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Control characters, of which NUL would end the word, and halves of surrogate pairs, which are no text."""
@@ -54,6 +56,12 @@ def as_json(flag: str, members: Mapping[str, object]) -> Option:
 def device(members: Mapping[str, object]) -> Option:
     """A ``-device`` in JSON."""
     return as_json("-device", members)
+
+
+def sourced(source: tuple[str, ...], options: Iterable[Option]) -> Iterator[Option]:
+    """The options, each marked with the table or key of the file that it comes from, unless it is already."""
+    for option in options:
+        yield option if option.source else msgspec.structs.replace(option, source=source)
 
 
 def _check(value: object) -> None:

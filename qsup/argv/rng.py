@@ -18,4 +18,6 @@ def options(draft: Draft) -> Iterator[Option]:
     """A device of the host feeds the guest's."""
     if draft.spec.rng.enabled:
         yield as_json("-object", {"qom-type": "rng-random", "id": "rng", "filename": draft.spec.rng.source})
-        yield device({**draft.board.virtio("rng", SLOT_RNG), "id": "rng", "rng": "rng"})
+        rate = draft.spec.rng.rate
+        limit = {} if rate is None else {"max-bytes": int(rate), "period": 1000}
+        yield device({**draft.board.virtio("rng", SLOT_RNG), "id": "rng", "rng": "rng", **limit})

@@ -34,9 +34,20 @@ class Options(argparse.Namespace):
     read_only: bool = False
     since: float | None = None
     config: str | None = None
+    host: bool = True
     files: list[str]
+    key: str | None = None
+    profiles: list[str]
+    assignments: list[str]
     command: str
     arguments: str
+    kind: str
+    words: list[str]
+    dir: str | None = None
+    name: str | None = None
+    write: bool = False
+    output: str | None = None
+    strict: bool = False
 
 
 def parse(words: list[str]) -> Options:
@@ -127,17 +138,95 @@ def _add_qmp(parser: argparse.ArgumentParser) -> None:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="check only these guest files; without any, all"
+        "files", nargs="*", metavar="FILE", help="check only the guests that these files are about; else all"
     )
+    parser.add_argument(
+        "--config", metavar="DIR", help="the configuration directory (default: where FILE is)"
+    )
+    parser.add_argument(
+        "--no-host", dest="host", action="store_false", help="look at the files alone, not at this host"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="fail (1) as well for what is not possible on this host"
+    )
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    libvirt = kinds.add_parser("libvirt", help="domains of libvirt, in XML")
+    libvirt.add_argument("words", nargs="*", metavar="FILE", help="the XML of a domain")
+    libvirt.add_argument("--all", action="store_true", help="all domains that libvirt keeps on this host")
+    libvirt.add_argument("--dir", metavar="DIR", help="for --all: the directory of the domains")
+    qemu = kinds.add_parser("qemu", help="a command line of QEMU")
+    qemu.add_argument("words", nargs="*", metavar="WORD", help="after --: the command line")
+    for kind in (libvirt, qemu):
+        kind.add_argument("--name", metavar="NAME", help="call the guest so")
+        kind.add_argument("--write", action="store_true", help="add the files to the configuration's guests")
+        kind.add_argument("-o", "--output", metavar="DIR", help="write the files there")
+        kind.add_argument("--config", metavar="DIR", help="for --write: the configuration directory")
+        kind.add_argument("--strict", action="store_true", help="fail if anything is lost")
+        kind.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "key", nargs="?", metavar="KEY", help="a key or a table: disk, disk.cache; without it all tables"
+    )
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument(
+        "--from",
+        dest="profiles",
+        metavar="PROFILE",
+        action="append",
+        default=[],
+        help="a profile that it takes",
+    )
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a key: memory.size='2 GiB'",
+    )
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument(
+        "assignments",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="a key: memory.size='2 GiB'; KEY= takes it out of the file",
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="DIR", help="the configuration directory")
 
 
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    kinds = ("guest", "profile", "daemon")
+    parser.add_argument(
+        "kind", nargs="?", default="guest", choices=kinds, help="of which files (default: guest)"
+    )
+
+
 _SPECIAL: Final = {
+    "new": _add_new,
+    "set": _add_set,
+    "edit": _add_config,
+    "explain": _add_explain,
+    "schema": _add_schema,
     "log": _add_log,
     "console": _add_console,
     "events": _add_events,
     "qmp": _add_qmp,
     "check": _add_check,
+    "import": _add_import,
 }
 
 

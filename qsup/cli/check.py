@@ -1,107 +1,182 @@
-"""``qsup check``: whether guest files can be used, and whether this host can do what they ask. Needs no daemon."""
+"""``qsup check``: whether guest files can be used, and whether this host can do what they ask. Needs no daemon.
+
+What is wrong in the files is wrong everywhere, and fails. What this host lacks now is told apart from it, and fails
+only with ``--strict``: a file may be written on one host for another. So ``qsup check --no-host FILE…`` is what a
+pre-commit hook runs, for which no QEMU need be installed, and ``qsup check --strict`` what a host's own check runs.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from qsup import paths
+import msgspec
+
+from qsup import clock, paths
 from qsup.argv.build import build
-from qsup.argv.invocation import HostFacts, LaunchContext
+from qsup.argv.facts import HostFacts
 from qsup.cli import fast
 from qsup.cli.output import show, show_json
+from qsup.cli.selection import by_directory, guests_of
 from qsup.control.client import Client
-from qsup.control.text import printable_lines
+from qsup.control.text import printable
 from qsup.errors import QsupError, SpecError, UsageError
-from qsup.preflight import preflight
-from qsup.probe import probe
+from qsup.preflight.survey import NO_LAUNCH, survey
+from qsup.probe.prober import Prober
+from qsup.probe.programs import Programs
+from qsup.proc import lock
 from qsup.spec.load import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qsup.cli.arguments import Options
     from qsup.spec.load import Configuration
+    from qsup.spec.problem import Problem
 
-NO_LAUNCH: Final = LaunchContext(token="0" * 16, run_dir="/run/qsup/guests/NAME/0000000000000000")
-"""Stands for a launch that is only thought of."""
+
+class Kind(StrEnum):
+    """What a finding is: ``wrong`` in itself, not possible on this ``host``, or a ``note`` that stops nothing."""
+
+    WRONG = "wrong"
+    HOST = "host"
+    NOTE = "note"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One finding, as ``--json`` has it; what is not known, or is about no single guest, is null or empty."""
+
+    kind: Kind
+    guest: str | None
+    file: str | None
+    """Below the working directory relative to it, else absolute."""
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file or "this host"
+        lead = {Kind.WRONG: "", Kind.HOST: "not possible on this host: ", Kind.NOTE: "note: "}[self.kind]
+        return ": ".join(part for part in (place, self.key, f"{lead}{self.message}") if part)
 
 
 def check(options: Options) -> int:
-    """Print every problem of the files and return 1 if there is one.
-
-    What only this host lacks, now, is told but is no failure: a port may be taken by the very guest that is checked.
-    """
-    directory = _directory(options)
-    if not directory.is_dir():
-        raise UsageError(f"there is no directory {directory}; name the configuration with --config")
-    configuration = load(directory)
-    names = _names(configuration, directory, options.files)
-    problems = _problems(configuration, names if options.files else None)
-    obstacles = _obstacles(configuration, names)
+    """Print every finding; return 1 if something is wrong in the files, or with ``--strict`` on this host."""
+    found: list[Finding] = []
+    guests = 0
+    daemon = _daemon(options)
+    for directory, labels in _directories(options, daemon).items():
+        if not directory.is_dir():
+            raise UsageError(f"there is no directory {directory}; name the configuration with --config")
+        configuration = load(directory)
+        names = guests_of(configuration, labels) if labels else sorted(configuration.files)
+        guests += len(names)
+        found += _wrong(configuration, directory, names, labels)
+        if options.host:
+            found += _lacking(configuration, directory, names, daemon)
     if options.json:
-        show_json({"guests": len(names), "problems": problems, "obstacles": obstacles})
+        show_json({"guests": guests, "findings": msgspec.to_builtins(found)})
     else:
-        show("".join(f"{printable_lines(text)}\n" for text in (*problems, *obstacles)))
-        show(f"{_count(len(names), 'guest')}, {_count(len(problems), 'problem')}\n")
-    return 1 if problems else 0
+        show("".join(f"{printable(str(finding))}\n" for finding in found))
+        show(f"{_summary(guests, found)}\n")
+    failing = {Kind.WRONG, Kind.HOST} if options.strict else {Kind.WRONG}
+    return 1 if any(finding.kind in failing for finding in found) else 0
+
+
+def _summary(guests: int, found: list[Finding]) -> str:
+    kinds = [finding.kind for finding in found]
+    parts = [_count(guests, "guest"), _count(kinds.count(Kind.WRONG), "problem")]
+    if Kind.HOST in kinds:
+        parts.append(f"{_count(kinds.count(Kind.HOST), 'obstacle')} on this host")
+    return ", ".join(parts)
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _directory(options: Options) -> Path:
-    """The configuration directory: the one named, the one that the files are in, the daemon's, or the default."""
-    if options.config is not None:
-        return Path(options.config)
-    if options.files:
-        return Path(options.files[0]).absolute().parent.parent
+def _daemon(options: Options) -> paths.Paths | None:
+    """The directories of the daemon that runs here, else those that one would have; None if there can be none."""
     socket_path = options.socket or fast.socket_path()
     if socket_path is not None:
-        with contextlib.suppress(QsupError), Client(socket_path) as daemon:
-            return Path(daemon.call("query-version", {})["config"])
-    return paths.default_paths().config
+        with contextlib.suppress(QsupError, KeyError), Client(socket_path) as daemon:
+            told = daemon.call("query-version", {})
+            return paths.Paths(Path(told["config"]), Path(told["runtime"]), Path(told["state"]))
+    with contextlib.suppress(UsageError, RuntimeError):
+        return paths.default_paths()
+    return None
 
 
-def _names(configuration: Configuration, directory: Path, files: list[str]) -> list[str]:
-    known = sorted({*configuration.guests, *configuration.broken})
-    if not files:
-        return known
-    names = []
-    for file in files:
-        path = Path(file).absolute()
-        if path.parent.resolve() != (directory / "guests").resolve() or path.stem not in known:
-            raise UsageError(f"{file} is no guest file in {directory / 'guests'}")
-        names.append(path.stem)
-    return names
+def _directories(options: Options, daemon: paths.Paths | None) -> dict[Path, list[str]]:
+    """The configuration directories to look at, and the files to look at in each; none means all."""
+    if options.files:
+        return dict(by_directory(options.files, options.config))
+    if options.config is not None:
+        return {Path(options.config): []}
+    if daemon is None:
+        raise UsageError("there is no configuration directory to look at; name one with --config")
+    return {daemon.config: []}
 
 
-def _problems(configuration: Configuration, names: list[str] | None) -> list[str]:
+def _wrong(
+    configuration: Configuration, directory: Path, names: list[str], labels: list[str]
+) -> Iterator[Finding]:
     """What is wrong in the files themselves, on whatever host."""
-    if names is None:
-        found = [str(problem) for problem in configuration.problems]
-    else:
-        found = [str(problem) for name in names for problem in configuration.problems_of(name)]
-    for name in configuration.guests if names is None else names:
+    owners: dict[Problem, list[str]] = {}
+    for name, some in configuration.by_guest.items():
+        for problem in some:
+            owners.setdefault(problem, []).append(name)
+    for problem in configuration.problems:
+        concerned = owners.get(problem, [])
+        if not labels or problem.file in labels or not {*names}.isdisjoint({*concerned, *problem.also}):
+            # What stands in a profile is a problem of all guests that take it, and of none in particular.
+            guest = concerned[0] if len(concerned) == 1 else None
+            yield _of(problem, Kind.WRONG, guest, directory)
+    for name in names:
         spec = configuration.guests.get(name)
         if spec is not None:
             try:
                 build(spec, HostFacts(binary="qemu-system-x86_64", kvm=True), NO_LAUNCH)
             except SpecError as error:
-                found.append(f"{configuration.files[name]}: {error}")
-    return found
+                file = _shown(configuration.files[name])
+                yield Finding(Kind.WRONG, name, file, None, "", str(error).removeprefix(f"{name}: "))
 
 
-def _obstacles(configuration: Configuration, names: list[str]) -> list[str]:
-    """What this host lacks for the guests whose files can be used."""
-    found = []
-    for name in names:
-        spec = configuration.guests.get(name)
-        if spec is None:
-            continue
-        try:
-            sentences = preflight(spec, probe(str(spec.qemu.binary or configuration.daemon.qemu_binary)))
-        except QsupError as error:
-            sentences = [str(error)]
-        found += [f"{name}: not possible on this host: {sentence}" for sentence in sentences]
-    return found
+def _lacking(
+    configuration: Configuration, directory: Path, names: list[str], daemon: paths.Paths | None
+) -> Iterator[Finding]:
+    """What this host lacks for the guests whose files can be used, and what else there is to know."""
+    specs = configuration.guests
+    default = str(configuration.daemon.qemu_binary)
+    ours = daemon if daemon is not None and _is_same(daemon.config, directory) else None
+    running = [name for name in names if ours and lock.is_taken(ours.guest_state(name) / "lock")]
+    prober = Prober(paths.cache_of(daemon), clock.boot_id())
+    programs = Programs(configuration.daemon)
+    wanted = [name for name in names if name in specs]
+    for guest, (path, message, fatal) in survey(
+        specs, wanted, lambda spec: str(spec.qemu.binary or default), prober, programs, running
+    ):
+        kind = Kind.HOST if fatal else Kind.NOTE
+        if guest is None:
+            yield Finding(kind, None, None, None, "", message)
+        else:
+            yield _of(configuration.sources[guest].problem(path, message), kind, guest, directory)
+
+
+def _of(problem: Problem, kind: Kind, guest: str | None, directory: Path) -> Finding:
+    file = _shown(os.path.join(os.path.abspath(directory), problem.file))
+    return Finding(kind, guest, file, problem.line, problem.key, problem.message)
+
+
+def _shown(file: str) -> str:
+    relative = os.path.relpath(file)
+    return file if relative.startswith("..") else relative
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samefile(one, other)
+    return False

@@ -25,7 +25,7 @@ _NEGOTIATE = '{"execute":"qmp_capabilities"}\n'
 _NEGOTIATED = b'{"return":{}}'
 _TEXT = '{"return":{"exit":0,"text":"'
 _END = ',"errors":""}}'
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-*?[]!")
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-*?[]!")
 """The characters of guest names and globs; all stand for themselves in JSON."""
 
 

@@ -145,6 +145,42 @@ def _check(options: Options) -> int:
     return check(options)
 
 
+def _import(options: Options) -> int:
+    from qsup.cli.importing import import_guests
+
+    return import_guests(options)
+
+
+def _new(options: Options) -> int:
+    from qsup.cli.new import new
+
+    return new(options)
+
+
+def _set(options: Options) -> int:
+    from qsup.cli.change import set_keys
+
+    return set_keys(options)
+
+
+def _edit(options: Options) -> int:
+    from qsup.cli.edit import edit
+
+    return edit(options)
+
+
+def _explain(options: Options) -> int:
+    from qsup.cli.explain import explain
+
+    return explain(options)
+
+
+def _schema(options: Options) -> int:
+    from qsup.cli.explain import print_schema
+
+    return print_schema(options)
+
+
 _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "argv": _argv,
     "qmp": _qmp,
@@ -154,4 +190,10 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "console": _console,
     "events": _events,
     "check": _check,
+    "import": _import,
+    "new": _new,
+    "set": _set,
+    "edit": _edit,
+    "explain": _explain,
+    "schema": _schema,
 }

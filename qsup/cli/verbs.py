@@ -5,7 +5,7 @@ NONE, ANY, SOME, ONE = "none", "any", "some", "one"
 
 
 class Verb:
-    """One verb: the command of the control socket that it is, and what it takes."""
+    """One verb: the command of the control socket that it is, empty if it needs no daemon, and what it takes."""
 
     __slots__ = ("acts", "command", "guests", "help", "quick")
 
@@ -40,6 +40,16 @@ VERBS = {
     "argv": Verb("guest-argv", ONE, "show the command line that the next start would execute"),
     "qmp": Verb("guest-qmp", ONE, "pass a QMP command to a guest's QEMU"),
     "check": Verb("check-config", NONE, "check guest files; needs no daemon"),
+    "import": Verb(
+        "",
+        NONE,
+        "make guest files of libvirt domains or a command line of QEMU; needs no daemon",
+    ),
+    "new": Verb("", ONE, "write the file of a new guest"),
+    "set": Verb("", ONE, "change keys in a guest's file, which keeps its comments and its order"),
+    "edit": Verb("", ONE, "edit a guest's file, which is checked before it is saved"),
+    "explain": Verb("", NONE, "tell what a key of a guest's file is for, and its counterpart in QEMU"),
+    "schema": Verb("", NONE, "print a JSON Schema of the files, for editors"),
     "reload": Verb("reload-config", NONE, "read the configuration again"),
     "version": Verb("query-version", NONE, "show the versions of command and daemon"),
 }

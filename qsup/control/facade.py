@@ -92,7 +92,7 @@ class Guests(Protocol):
     async def qmp(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
         """Pass a command to the guest's QEMU; raise QmpError."""
 
-    def invocation(self, name: str) -> Invocation:
+    async def invocation(self, name: str) -> Invocation:
         """What the next start would execute."""
 
     def configuration(self) -> Configuration:

@@ -107,7 +107,7 @@ class Handlers:
         return [self._guests.view(name) for name in names]
 
     async def _guest_argv(self, query: c.GuestArgv, _by: str) -> CommandLine:
-        return CommandLine.of(self._guests.invocation(query.name))
+        return CommandLine.of(await self._guests.invocation(query.name))
 
     async def _guest_qmp(self, command: c.GuestQmp, _by: str) -> Any:
         return await self._guests.qmp(command.name, command.command, command.arguments)

@@ -68,6 +68,7 @@ def _block(view: GuestView, wall: float, *, color: bool) -> str:
         ("Waits for", ", ".join(view.waiting_for)),
         ("Trouble", printable(view.trouble or "")),
         ("Serial", ", ".join(view.serials)),
+        ("Helpers", ", ".join(f"{name} (pid {pid})" for name, pid in view.helpers.items())),
         ("Display", printable(view.display or "")),
         ("File", "gone; it runs until it is stopped" if view.orphaned else printable(view.file or "")),
         ("Run dir", printable(view.run_dir or "")),
@@ -79,7 +80,7 @@ def _block(view: GuestView, wall: float, *, color: bool) -> str:
 
 def _machine(view: GuestView) -> str:
     accel = f", {view.accel}" if view.accel else ""
-    return f"{view.cpus} vCPU{'s' * (view.cpus != 1)}, {size(view.memory)}{accel}"
+    return f"{view.machine}, {view.cpus} vCPU{'s' * (view.cpus != 1)}, {size(view.memory)}{accel}"
 
 
 def _process(view: GuestView, wall: float) -> str:

@@ -78,12 +78,14 @@ class Guest(Result, frozen=True):
     changes: tuple[str, ...]
     problems: tuple[str, ...]
     description: str
+    machine: str
     accel: str | None
     qemu: str | None
     memory: int
     cpus: int
     run_dir: str | None
     serials: tuple[str, ...]
+    helpers: dict[str, int]
     display: str | None
     trouble: str | None
     stopped_by: str | None
@@ -152,8 +154,9 @@ class CommandLine(Result, frozen=True):
         """The wire form of an invocation."""
         return cls(
             binary=invocation.binary,
-            options=tuple(option.words() for option in invocation.options),
-            argv=tuple(invocation.argv),
+            # Paths are a kind of str, which JSON does not know.
+            options=tuple(tuple(map(str, option.words())) for option in invocation.options),
+            argv=tuple(map(str, invocation.argv)),
             accel=invocation.accel,
             listeners=tuple(f"fd {listener.fd}: {listener.file}" for listener in invocation.listeners),
         )

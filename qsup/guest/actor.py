@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from qsup import clock
@@ -19,7 +20,7 @@ from qsup.errors import GuestNotFound, QmpError, QsupError, RecordError, Refused
 from qsup.events import Kind
 from qsup.guest import effects as do
 from qsup.guest import inputs, record
-from qsup.guest.launch import adopt, forget_older, launch
+from qsup.guest.launch import adopt, forget_older, launch, write_helpers
 from qsup.guest.line import Line, budget
 from qsup.guest.phase import Phase
 from qsup.guest.restore import wants_start
@@ -144,6 +145,7 @@ class Actor:
                 await console.close()
             if self.running is not None:
                 self.running.process.close()
+                self.running.helpers.close()
 
     def _leave(self) -> None:
         """Let those go who still wait for an answer or a change that will not come."""
@@ -193,6 +195,8 @@ class Actor:
             case do.Signal(number):
                 if self.running is not None:
                     self.running.process.signal(number)
+            case do.StartHelper(name):
+                self._start_helper(name)
             case do.Arm(name, seconds):
                 self._arm(name, seconds)
             case do.Cancel(name):
@@ -270,9 +274,10 @@ class Actor:
             words = running.stderr() if running else ""
             self.post(inputs.Restored(self.same_boot, launched=launched, stderr=words))
             if running is not None:
+                await running.helpers.end()
                 self._go(self._learn_status(running))
         else:
-            self._go(self._watch(running))
+            self._attend(running)
             alive = Launch(
                 token=running.token,
                 pid=running.process.pid,
@@ -293,7 +298,7 @@ class Actor:
             self.post(inputs.LaunchFailed(str(error) or repr(error)))
             return
         self.running = running
-        self._go(self._watch(running))
+        self._attend(running)
         self.post(inputs.Spawned(running.token, running.process.pid, running.record.accel))
         self._connect_consoles(running)
         forget_older(self.host, self.spec.name, running.token)
@@ -320,6 +325,8 @@ class Actor:
             await line.open(qmp, deadline)
             # QEMU was started with -S, so a fresh one needs not be asked.
             run_state = "prelaunch" if fresh else await line.run_state()
+            if run_state == "prelaunch":
+                await line.prepare()
         except QsupError as error:
             await line.close()
             # A QEMU that ends loses its session first; then its end says more than this.
@@ -371,6 +378,24 @@ class Actor:
         except QsupError as error:
             self.notice(f"no console: {error}")
 
+    def _attend(self, running: Running) -> None:
+        """Watch a process and its helpers until they end."""
+
+        async def ends() -> bool:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self.until(lambda: self.running is not running)
+            return self.running is not running
+
+        self._go(self._watch(running))
+        running.helpers.attend(self.post, self._go, ends)
+
+    def _start_helper(self, name: str) -> None:
+        running = self.running
+        if running is not None:
+            save = partial(write_helpers, self.host, running)
+            self._go(running.helpers.replace(name, save, self.notice))
+
     async def _watch(self, running: Running) -> None:
         """Wait for the end of the process, let its last events arrive first, and tell."""
         status = await running.process.wait()
@@ -379,6 +404,8 @@ class Actor:
             await line.ended(LAST_WORDS)
             await line.close()
             self._line = None
+        # A new launch may want their ports and their state.
+        await running.helpers.end()
         self.running = None
         self.post(inputs.Exited(status, running.stderr()))
         if status is None:

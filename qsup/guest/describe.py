@@ -8,8 +8,8 @@ from qsup.argv.invocation import VNC_FILE
 from qsup.guest.phase import ALIVE
 from qsup.guest.policy import within_window
 from qsup.guest.view import EndView, GuestView
-from qsup.spec.devices import DisplayType
 from qsup.spec.diff import diff
+from qsup.spec.tables.display import DisplayType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,9 @@ def describe(
     spec: GuestSpec,
     *,
     launched: GuestSpec | None,
+    machine: str | None,
     run_dir: Path | None,
+    helpers: dict[str, int],
     qemu: str | None,
     now: float,
     wall: float,
@@ -59,12 +61,14 @@ def describe(
         changes=tuple(str(change) for change in diff(launched, spec) if not change.live) if launched else (),
         problems=problems,
         description=spec.description,
+        machine=machine or shown.machine.type,
         accel=launch.accel if launch else None,
         qemu=qemu,
         memory=int(shown.memory.size),
         cpus=shown.cpu.count,
         run_dir=str(run_dir) if run_dir else None,
         serials=tuple(shown.serial),
+        helpers=helpers,
         display=f"vnc on unix:{run_dir}/{VNC_FILE}"
         if run_dir and shown.display.type is DisplayType.VNC
         else None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from qsup.events import Kind  # noqa: TC001 - msgspec reads the annotations at run time
+from qsup.events import Kind
 
 
 class Spawn(msgspec.Struct, frozen=True):
@@ -36,6 +36,12 @@ class Signal(msgspec.Struct, frozen=True):
     """Send a signal to QEMU, through its pidfd."""
 
     number: int
+
+
+class StartHelper(msgspec.Struct, frozen=True):
+    """Start a helper anew under the running QEMU; answers with HelperExited if that fails, or it ends again."""
+
+    name: str
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -69,4 +75,17 @@ class Reply(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-Effect = Spawn | Connect | Qmp | QueryStatus | AskAgent | Signal | Arm | Cancel | Persist | Publish | Reply
+Effect = (
+    Spawn
+    | Connect
+    | Qmp
+    | QueryStatus
+    | AskAgent
+    | Signal
+    | StartHelper
+    | Arm
+    | Cancel
+    | Persist
+    | Publish
+    | Reply
+)

@@ -116,7 +116,8 @@ def judge(state: State, status: ExitStatus | None, stderr: str) -> Ending:
     """Name the cause of an end, from all that was seen of the run. Pure."""
     last_words = _last_line(stderr)
     said = f"; QEMU said: {last_words}" if last_words else ""
-    if state.descent is not None:
+    died = state.ending is not None and state.ending.cause is Cause.HELPER_DIED
+    if state.descent is not None and not (died and state.wanted is Wanted.RUNNING):
         return Ending(Cause.OPERATOR, f"stopped by {_stopped_by(state)}")
     if state.ending is not None:
         return state.ending

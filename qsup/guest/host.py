@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qsup.argv.facts import HostFacts
     from qsup.bus import Bus
     from qsup.paths import Paths
+    from qsup.probe.prober import Prober
+    from qsup.probe.programs import Programs
     from qsup.proc.bounded import Keeper
     from qsup.spec.model import GuestSpec
 
@@ -23,10 +26,16 @@ class Host:
     keeper: Keeper
     qemu_binary: str
     boot_id: str
+    prober: Prober
+    programs: Programs
 
     def binary(self, spec: GuestSpec) -> str:
         """The QEMU for a guest."""
         return str(spec.qemu.binary or self.qemu_binary)
+
+    def facts(self, spec: GuestSpec) -> HostFacts:
+        """What a guest's QEMU and the helper programs that it needs can do. Raises LaunchError."""
+        return self.programs.added(self.prober.facts(self.binary(spec)), spec)
 
     def lock_file(self, name: str) -> Path:
         """The file that a guest's QEMU keeps locked."""
@@ -35,6 +44,10 @@ class Host:
     def state_file(self, name: str) -> Path:
         """The record of a guest's life."""
         return self.paths.guest_state(name) / "state.json"
+
+    def machine_file(self, name: str) -> Path:
+        """The record of the machine type that a guest keeps."""
+        return self.paths.guest_state(name) / "machine.json"
 
     def launch_file(self, name: str) -> Path:
         """The record of a guest's process."""

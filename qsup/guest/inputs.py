@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from qsup.guest.phase import Verb  # noqa: TC001 - msgspec reads the annotations at run time
-from qsup.guest.state import Launch  # noqa: TC001 - as above
-from qsup.proc.status import ExitStatus  # noqa: TC001 - as above
+from qsup.guest.phase import Verb
+from qsup.guest.state import Launch
+from qsup.proc.status import ExitStatus
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -89,6 +89,20 @@ class Exited(msgspec.Struct, frozen=True):
     stderr: str
 
 
+class HelperExited(msgspec.Struct, frozen=True):
+    """A helper process has ended while QEMU lives; ``stderr`` are its last words.
+
+    ``replaceable``: QEMU takes a new one in its place. Without ``started`` there was none yet, as it could not be
+    started anew, and ``stderr`` says why.
+    """
+
+    name: str
+    status: ExitStatus | None
+    stderr: str
+    replaceable: bool = False
+    started: bool = True
+
+
 class StatusKnown(msgspec.Struct, frozen=True):
     """The exit status of the last run became known after its end."""
 
@@ -128,6 +142,7 @@ Input = (
     | QmpDone
     | AgentAnswered
     | Exited
+    | HelperExited
     | StatusKnown
     | Timer
     | Restored

@@ -16,10 +16,15 @@ import msgspec
 from qsup import endpoint
 from qsup.argv.build import build
 from qsup.argv.invocation import LOCK_FD, QEMU_LOG, QMP_FILE, LaunchContext
-from qsup.errors import LaunchError, RecordError
+from qsup.errors import LaunchError, QsupError, RecordError
+from qsup.events import Kind
+from qsup.firmware import with_firmware
 from qsup.guest import record
-from qsup.preflight import preflight
-from qsup.probe import probe
+from qsup.guest.helpers import Helpers, reclaim
+from qsup.guest.pin import pinned
+from qsup.guest.prepare import prepare
+from qsup.preflight.obstacle import Plan
+from qsup.preflight.preflight import preflight
 from qsup.proc import lock
 from qsup.proc.bounded import last_written
 from qsup.proc.identity import find_holder, identify
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from qsup.argv.facts import HostFacts
     from qsup.argv.invocation import Invocation
     from qsup.guest.host import Host
     from qsup.spec.model import GuestSpec
@@ -55,6 +61,7 @@ class Running:
     spec: GuestSpec
     """The spec that it was launched from; the guest's file may have changed since."""
     run_dir: Path
+    helpers: Helpers
     log_read: int = 0
     """How much of QEMU's log has been looked at."""
 
@@ -81,8 +88,62 @@ class Running:
 
 def invocation(spec: GuestSpec, host: Host, token: str) -> Invocation:
     """What would be executed. Raises LaunchError or SpecError saying why nothing can be."""
-    facts = probe(host.binary(spec))
-    return build(spec, facts, LaunchContext(token=token, run_dir=str(host.run_dir(spec.name, token))))
+    return _built(spec, host, token, _facts(spec, host))
+
+
+def _facts(spec: GuestSpec, host: Host) -> HostFacts:
+    return with_firmware(host.facts(spec), spec)
+
+
+def _built(spec: GuestSpec, host: Host, token: str, facts: HostFacts) -> Invocation:
+    return build(
+        spec,
+        facts,
+        LaunchContext(
+            token=token,
+            run_dir=str(host.run_dir(spec.name, token)),
+            state_dir=str(host.paths.guest_state(spec.name)),
+            machine=pinned(spec, facts, _kept_machine(spec.name, host)),
+        ),
+    )
+
+
+def _kept_machine(name: str, host: Host) -> record.MachineRecord | None:
+    try:
+        return record.read_machine(host.machine_file(name))
+    except RecordError as error:
+        log.warning("%s: %s; what its machine type means is decided anew", name, error)
+        return None
+
+
+def _keep_machine(spec: GuestSpec, machine: str, host: Host) -> str | None:
+    """Write down what the file's type has come to, before it is started for the first time; or forget it.
+
+    If that cannot be written, return a sentence: the guest is more important, and its next start tries again.
+    """
+    path = host.machine_file(spec.name)
+    try:
+        if machine == spec.machine.type:
+            path.unlink(missing_ok=True)
+            return None
+        wanted = record.MachineRecord(alias=spec.machine.type, machine=machine)
+        if _kept_machine(spec.name, host) != wanted:
+            record.write(path, wanted)
+    except OSError as error:
+        return (
+            f"it starts as {machine}, but that this is its machine type for good cannot be written: {error}"
+        )
+    return None
+
+
+def _checked(spec: GuestSpec, host: Host, token: str) -> tuple[Invocation, list[str]]:
+    """What to execute, and what the operator should know about it. Raises LaunchError with all that is in the way."""
+    facts = _facts(spec, host)
+    made = _built(spec, host, token, facts)
+    obstacles = preflight(Plan(spec, facts, made))
+    if fatal := [str(obstacle) for obstacle in obstacles if obstacle.fatal]:
+        raise LaunchError("; ".join(fatal))
+    return made, [str(obstacle) for obstacle in obstacles]
 
 
 async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
@@ -90,30 +151,44 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
 
     Raises LaunchError; whatever was made until then is removed again.
     """
-    obstacles = await asyncio.to_thread(preflight, spec, probe(host.binary(spec)))
-    if obstacles:
-        raise LaunchError("; ".join(obstacles))
     token = secrets.token_hex(8)
-    made = invocation(spec, host, token)
+    made, told = await asyncio.to_thread(_checked, spec, host, token)
     run_dir = host.run_dir(spec.name, token)
-    with contextlib.ExitStack() as undo, contextlib.ExitStack() as ours:
-        try:
-            run_dir.mkdir(mode=0o700, parents=True)
-            undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
-            host.paths.guest_state(spec.name).mkdir(mode=0o700, parents=True, exist_ok=True)
-            fds = _open_fds(made, run_dir, host.lock_file(spec.name), ours)
-            qmp = await endpoint.connect(run_dir, QMP_FILE)
-            undo.callback(qmp.close)
-            written = record.LaunchRecord(
-                boot_id=host.boot_id, token=token, accel=made.accel, spec=msgspec.Raw(codec.encode(spec))
-            )
-            record.write(host.launch_file(spec.name), written)
-            process = Process.spawn(made.argv, fds, token)
-            undo.pop_all()
-        except OSError as error:
-            raise LaunchError(f"cannot prepare the launch: {error}") from error
+    helpers = Helpers(run_dir, token, host.keeper)
+    async with contextlib.AsyncExitStack() as undo:
+        with contextlib.ExitStack() as ours:
+            try:
+                run_dir.mkdir(mode=0o700, parents=True)
+                undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
+                host.paths.guest_state(spec.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+                kept = await asyncio.to_thread(_keep_machine, spec, made.machine, host)
+                for note in (*made.notes, *told, *([kept] if kept else [])):
+                    host.bus.publish(Kind.NOTICE, name=spec.name, message=note)
+                await prepare(made.files, made.binary)
+                fds = _open_fds(made, run_dir, host.lock_file(spec.name), ours)
+                qmp = await endpoint.connect(run_dir, QMP_FILE)
+                undo.callback(qmp.close)
+                written = record.LaunchRecord(
+                    boot_id=host.boot_id,
+                    token=token,
+                    accel=made.accel,
+                    machine=made.machine,
+                    spec=msgspec.Raw(codec.encode(spec)),
+                    commands=made.commands,
+                    helpers=tuple(record.HelperRecord(helper=helper) for helper in made.helpers),
+                )
+                record.write(host.launch_file(spec.name), written)
+                if made.helpers:
+                    undo.push_async_callback(helpers.end)
+                    fds |= await helpers.start(made.helpers, ours)
+                    written = msgspec.structs.replace(written, helpers=tuple(helpers.records.values()))
+                    record.write(host.launch_file(spec.name), written)
+                process = Process.spawn(made.argv, fds, token)
+                undo.pop_all()
+            except OSError as error:
+                raise LaunchError(f"cannot prepare the launch: {error}") from error
     written = _identified(host, spec.name, written, process)
-    return _watched(Running(process, written, spec, run_dir), host), qmp
+    return _watched(Running(process, written, spec, run_dir, helpers), host), qmp
 
 
 def _identified(host: Host, name: str, written: record.LaunchRecord, process: Process) -> record.LaunchRecord:
@@ -180,10 +255,29 @@ async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, record.Lau
     else:
         process, written = await _search(spec, host, written)
     if process is None or written is None:
+        await _reclaim(spec, host, written, search=trouble is not None)
         return None, written, trouble
     run_dir = host.run_dir(spec.name, written.token)
-    running = Running(process, written, _launched_spec(written, spec), run_dir)
+    helpers = Helpers(run_dir, written.token, host.keeper)
+    helpers.adopt(written.helpers, host.paths.guest_runtime(spec.name))
+    running = Running(process, written, _launched_spec(written, spec), run_dir, helpers)
     return _watched(running, host), written, trouble
+
+
+async def _reclaim(spec: GuestSpec, host: Host, written: record.LaunchRecord | None, *, search: bool) -> None:
+    """End what is left of the helpers of a QEMU that is gone."""
+    kept = () if written is None or written.boot_id != host.boot_id else written.helpers
+    search = search or any(one.identity is None for one in kept)
+    runtime = host.paths.guest_runtime(spec.name)
+    run_dir = runtime / (written.token if written is not None else "")
+    await reclaim(kept, run_dir, search=runtime if search else None)
+
+
+def write_helpers(host: Host, running: Running) -> None:
+    """Write down who the helpers are now. Raises OSError."""
+    helpers = tuple(running.helpers.records.values())
+    running.record = msgspec.structs.replace(running.record, helpers=helpers)
+    record.write(host.launch_file(running.spec.name), running.record)
 
 
 async def _search(
@@ -216,10 +310,20 @@ def _found(
         token=token,
         accel="unknown",
         spec=msgspec.Raw(codec.encode(spec)),
+        helpers=_planned(spec, host, token),
         identity=identity,
     )
     record.write(host.launch_file(spec.name), written)
     return Process.adopt(identity), written
+
+
+def _planned(spec: GuestSpec, host: Host, token: str) -> tuple[record.HelperRecord, ...]:
+    """The helpers that a launch without a record has most likely; who they are is found out by their marks."""
+    try:
+        helpers = invocation(spec, host, token).helpers
+    except QsupError:
+        return ()
+    return tuple(record.HelperRecord(helper=helper) for helper in helpers)
 
 
 def _launched_spec(written: record.LaunchRecord, current: GuestSpec) -> GuestSpec:

@@ -16,6 +16,8 @@ from qsup.argv.invocation import QMP_FILE
 from qsup.bucket import Bucket
 from qsup.errors import QmpError
 from qsup.guest.inputs import Happened, Input, Lost, QmpDone
+from qsup.guest.pinning import QUESTIONS, is_pinned, placement
+from qsup.proc import affinity
 from qsup.qmp.session import QmpEvent, QmpSession
 
 if TYPE_CHECKING:
@@ -93,6 +95,32 @@ class Line:
             error = str(refusal)
         if not self._ended.is_set():
             self._post(QmpDone(command, error))
+
+    async def prepare(self) -> None:
+        """What belongs to the launch: its commands, its threads on their CPUs. Raises QmpError at the first failure."""
+        for command in self._running.record.commands:
+            try:
+                await self.session.execute(command.execute, command.arguments)
+            except QmpError as error:
+                raise QmpError(f"it did not execute {command.execute}: {error}") from error
+        await self._pin()
+
+    async def _pin(self) -> None:
+        """Put the threads where they are to run, before there is anything to run. Raises QmpError if one cannot be."""
+        running = self._running
+        if not is_pinned(running.spec):
+            return
+        vcpus, iothreads = [await self.session.execute(question) for question in QUESTIONS]
+        pid = running.process.pid
+        try:
+            where = placement(running.spec, vcpus, iothreads, affinity.threads(pid))
+            for thread, cpus in where.named.items():
+                affinity.bind(pid, thread, cpus)
+            for thread, cpus in where.others.items():
+                with contextlib.suppress(ProcessLookupError):
+                    affinity.bind(pid, thread, cpus)
+        except OSError as error:
+            raise QmpError(f"its threads cannot be put on their CPUs: {error.strerror or error}") from error
 
     async def run_state(self) -> str:
         """QMP's word for the state of the vCPUs. Raises QmpError."""

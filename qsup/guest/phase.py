@@ -64,6 +64,8 @@ class Cause(StrEnum):
     QEMU_EXIT = "qemu-exit"
     QEMU_SIGNAL = "qemu-signal"
     KVM_INTERNAL_ERROR = "kvm-internal-error"
+    HELPER_DIED = "helper-died"
+    """A process beside QEMU that one of its devices cannot do without has ended."""
     START_FAILED = "start-failed"
     UNKNOWN = "unknown"
     """The process is gone and nobody was there to be told how: ``detail`` says why it is unknown."""
@@ -76,6 +78,7 @@ FAILURES: Final = frozenset(
         Cause.QEMU_EXIT,
         Cause.QEMU_SIGNAL,
         Cause.KVM_INTERNAL_ERROR,
+        Cause.HELPER_DIED,
         Cause.START_FAILED,
         Cause.UNKNOWN,
     }

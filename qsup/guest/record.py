@@ -1,6 +1,7 @@
-"""What outlives the daemon: two small records for each guest, JSON, versioned, written whole.
+"""What outlives the daemon: three small records for each guest, JSON, versioned, written whole.
 
 ``state.json`` in the state directory is the guest's :class:`State`; it survives the host, too.
+``machine.json`` beside it is the machine type that the guest keeps.
 ``launch.json`` in the runtime directory is the process: who it is and from which spec it was made. It is written
 before the process exists and again with its pid, so that no moment exists at which a daemon can die and leave a
 QEMU that the next one does not find.
@@ -12,16 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from qsup.argv.helper import Helper
+from qsup.argv.invocation import QmpCommand
 from qsup.atomic import set_aside, write_whole
 from qsup.errors import RecordError
-from qsup.guest.state import State  # noqa: TC001 - msgspec reads the annotations at run time
-from qsup.proc.identity import Identity  # noqa: TC001 - as above
+from qsup.guest.state import State
+from qsup.proc.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-VERSION: Final = 1
+VERSION: Final = 2
 LIMIT: Final = 1 << 20
 """Bytes; a record is a few kilobytes, so a larger file is not one."""
 
@@ -34,6 +37,22 @@ class StateRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: State
 
 
+class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``machine.json``: which versioned machine type an alias has meant since the guest's first start with it."""
+
+    version: int = VERSION
+    alias: str
+    machine: str
+
+
+class HelperRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A helper of a launch, and the process that it is."""
+
+    helper: Helper
+    identity: Identity | None = None
+    """None until the process exists."""
+
+
 class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """``launch.json``: one launch, whose run directory is named by its token."""
 
@@ -41,30 +60,43 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     token: str
     accel: str
+    machine: str | None = None
+    """The machine type that it was started with; None where an earlier release has not written it down."""
     spec: msgspec.Raw
     """The spec as it was launched, as ``spec.codec`` writes it."""
+    commands: tuple[QmpCommand, ...] = ()
+    """What QEMU is to be told before its vCPUs run, by whichever daemon lets them run."""
+    helpers: tuple[HelperRecord, ...] = ()
     identity: Identity | None = None
     """None until the process exists."""
 
 
-Record = TypeVar("Record", StateRecord, LaunchRecord)
+Record = TypeVar("Record", StateRecord, MachineRecord, LaunchRecord)
 
-UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    # A launch had no helpers then; a state had nothing to tell of them. The defaults say as much.
+    1: lambda document: document,
+}
 """From each older version to the next: a function over the record's JSON object."""
 
 
-def write(path: Path, record: StateRecord | LaunchRecord) -> None:
+def write(path: Path, record: StateRecord | MachineRecord | LaunchRecord) -> None:
     """Write a record whole; raises OSError when the disk does not take it.
 
     A launch ends with the host, so its record needs not survive a power cut, and a start needs not wait for a disk.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.encode(record), durable=isinstance(record, StateRecord))
+    write_whole(path, msgspec.json.encode(record), durable=not isinstance(record, LaunchRecord))
 
 
 def read_state(path: Path) -> StateRecord | None:
     """The guest's state, or None if there is none; raises RecordError, see :func:`_read`."""
     return _read(path, StateRecord)
+
+
+def read_machine(path: Path) -> MachineRecord | None:
+    """The machine type that the guest keeps, or None if it keeps none; raises RecordError, see :func:`_read`."""
+    return _read(path, MachineRecord)
 
 
 def read_launch(path: Path) -> LaunchRecord | None:
@@ -101,7 +133,8 @@ def _decode(data: bytes, kind: type[Record]) -> Record:
         if step not in UPGRADES:
             raise ValueError(f"unknown version {version}")
         document = UPGRADES[step](document)
-    return msgspec.convert(document, kind)
+    # By way of JSON, as a part of a record is kept as the very bytes.
+    return msgspec.json.decode(msgspec.json.encode({**document, "version": VERSION}), type=kind)
 
 
 class _Versioned(msgspec.Struct):

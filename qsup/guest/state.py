@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from qsup.guest.phase import Cause, Phase, Wanted
-from qsup.proc.status import ExitStatus  # noqa: TC001 - msgspec reads the annotations at run time
+from qsup.proc.status import ExitStatus
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -54,6 +54,12 @@ class Launch(msgspec.Struct, frozen=True):
     resets: int = 0
     """How often the guest has reset itself."""
     resets_told: float | None = None
+    helpers_down: tuple[str, ...] = ()
+    """The helpers that wait for being started anew."""
+    helper_ends: int = 0
+    """How many ends of replaceable helpers have followed each other closely."""
+    helper_ended: float | None = None
+    """When the last of them was."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

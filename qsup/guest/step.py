@@ -11,7 +11,7 @@ import signal
 from typing import TYPE_CHECKING, Final, assert_never
 
 from qsup.events import Kind
-from qsup.guest import ending, ladder, verbs
+from qsup.guest import ending, ladder, mending, verbs
 from qsup.guest.effects import Arm, Connect, Effect, Persist, Publish, QueryStatus, Reply, Signal
 from qsup.guest.inputs import (
     AgentAnswered,
@@ -21,6 +21,7 @@ from qsup.guest.inputs import (
     Due,
     Exited,
     Happened,
+    HelperExited,
     Input,
     LaunchFailed,
     Lost,
@@ -39,6 +40,7 @@ from qsup.guest.turn import (
     DEADLINE,
     ENDING,
     HARD,
+    HELPERS,
     PRESS,
     REARM,
     RECONNECT,
@@ -130,6 +132,8 @@ def _dispatch(turn: Turn, happened: Input) -> None:
         case Exited(status, stderr):
             if turn.state.launch is not None:
                 ending.process_ended(turn, status, stderr)
+        case HelperExited():
+            mending.helper_exited(turn, happened)
         case StatusKnown(status):
             ending.status_known(turn, status)
         case Timer(name):
@@ -172,10 +176,13 @@ def _connected(turn: Turn, run_state: str) -> None:
 
 def _go_on_stopping(turn: Turn) -> None:
     """A new daemon takes up a stop that the last one had begun, with a session or without."""
-    if turn.state.ending is not None and turn.state.connected:
-        ending.quit_empty(turn)
-    elif turn.state.ending is not None:
-        turn.do(Signal(signal.SIGKILL))
+    known = turn.state.ending
+    if known is not None and known.cause is not Cause.HELPER_DIED:
+        # What is left is an empty machine; one whose helper died still has its guest.
+        if turn.state.connected:
+            ending.quit_empty(turn)
+        else:
+            turn.do(Signal(signal.SIGKILL))
     elif turn.state.descent is not None and not turn.descent.rung:
         ladder.descend(turn, turn.state.reason)
 
@@ -350,5 +357,6 @@ _TIMERS: Final[dict[str, Callable[[Turn], None]]] = {
     DEADLINE: _on_ladder(ladder.time_is_up),
     HARD: _on_ladder(ladder.harder),
     REARM: verbs.rearm,
+    HELPERS: mending.start_anew,
     REWRITE: lambda turn: turn.do(Persist()),
 }

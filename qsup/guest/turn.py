@@ -14,10 +14,10 @@ from qsup.events import Kind
 from qsup.guest.effects import Arm, Cancel, Effect, Publish, Qmp, Spawn
 from qsup.guest.phase import Phase
 from qsup.guest.state import Launch
+from qsup.spec.model import GuestSpec
 
 if TYPE_CHECKING:
     from qsup.guest.state import Descent, State
-    from qsup.spec.model import GuestSpec
 
 STABLE: Final = "stable"
 """The run has been good for ``restart.stable-after``."""
@@ -35,9 +35,11 @@ HARD: Final = "hard"
 """QEMU has not answered to the present hard rung of the stop ladder."""
 REARM: Final = "rearm"
 """The firmware is through with the last reset."""
+HELPERS: Final = "helpers"
+"""It is time to start the helpers anew that have ended."""
 REWRITE: Final = "rewrite"
 """The state could not be written; it is tried again."""
-TIMERS: Final = (STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM)
+TIMERS: Final = (STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM, HELPERS)
 
 
 class Env(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from qsup.guest.phase import Cause, Phase, Wanted  # noqa: TC001 - msgspec reads the annotations at run time
+from qsup.guest.phase import Cause, Phase, Wanted
 
 
 class EndView(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +61,8 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
     """Why its file cannot be used, one problem each."""
     description: str
+    machine: str
+    """The machine type that it runs with; without a process, that of its file."""
     accel: str | None
     qemu: str | None
     """The version of the QEMU that runs it, as it says itself."""
@@ -70,6 +72,8 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str | None
     serials: tuple[str, ...]
     """The ids of its serial ports."""
+    helpers: dict[str, int]
+    """The pids of the processes beside QEMU that it has, by their names: ``tpm``, ``share-data``, ``net-lan``."""
     display: str | None
     """``vnc on unix:/…``, if it has a screen."""
     trouble: str | None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import psutil
@@ -18,6 +19,13 @@ import psutil
 from qsup import clock
 from qsup.argv.invocation import LOCK_FD
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EXEC_PATIENCE: Final = 50
+"""Milliseconds for a process that is just being executed."""
+HELPER: Final = "QSUP_HELPER"
+"""The environment variable that names a helper: by its launch's run directory, and its own name in that."""
 _QMP_CHARDEV: Final = re.compile(r"socket,id=qsup-([0-9a-f]{16}),")
 
 
@@ -41,7 +49,22 @@ def identify(pid: int, token: str) -> Identity:
     return Identity(pid, _start_time(pid), clock.boot_id(), token)
 
 
-def open_verified(identity: Identity) -> int | None:
+def is_qemu(identity: Identity) -> bool:
+    """Whether the process with this pid has the launch's token in its command line, or has ended."""
+    words = _settled_command_line(identity.pid)
+    return not words or _token(words) == identity.token
+
+
+def is_helper(identity: Identity) -> bool:
+    """Whether the process with this pid is marked as a helper of the launch, or has ended.
+
+    passt keeps its environment from everybody but root; then pid and start time have to do.
+    """
+    mark = _mark(identity.pid)
+    return not mark or Path(mark).parent.name == identity.token
+
+
+def open_verified(identity: Identity, proof: Callable[[Identity], bool] = is_qemu) -> int | None:
     """A pidfd of the very process, or None if it is gone; the caller closes it.
 
     A zombie is found as well: it has ended, but its exit status may still be had.
@@ -53,10 +76,8 @@ def open_verified(identity: Identity) -> int | None:
     except OSError:
         return None
     try:
-        if _start_time(identity.pid) == identity.start_time:
-            words = _command_line(identity.pid)
-            if not words or _token(words) == identity.token:
-                return pidfd
+        if _start_time(identity.pid) == identity.start_time and proof(identity):
+            return pidfd
     except OSError:
         pass
     os.close(pidfd)
@@ -71,6 +92,33 @@ def find_holder(lock: Path) -> tuple[int, str] | None:
             if token is not None and _is_open(pid, lock):
                 return pid, token
     return None
+
+
+def find_helpers(runtime: Path) -> Iterator[Identity]:
+    """The helpers of all launches below a guest's runtime directory; needs no record, reads all of /proc."""
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            mark = _mark(pid)
+            if mark and Path(mark).is_relative_to(runtime):
+                yield identify(pid, Path(mark).parent.name)
+
+
+def helper_name(pid: int) -> str:
+    """The name that a helper is marked with; empty if it cannot be read."""
+    try:
+        return Path(_mark(pid)).name
+    except OSError:
+        return ""
+
+
+def _mark(pid: int) -> str:
+    """The mark in a process's environment; empty without one, and where it may not be read."""
+    try:
+        data = Path(f"/proc/{pid}/environ").read_bytes()
+    except PermissionError:
+        return ""
+    found = (word for word in data.split(b"\0") if word.startswith(f"{HELPER}=".encode()))
+    return os.fsdecode(next(found, b"").partition(b"=")[2])
 
 
 def _token(words: list[str]) -> str | None:
@@ -90,15 +138,33 @@ def _is_open(pid: int, lock: Path) -> bool:
 
 
 def _start_time(pid: int) -> int:
+    return int(_stat(pid)[19])
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of ``/proc/PID/stat`` from the third, the state, on."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise ProcessLookupError(pid) from None
     # The second field is the name in parentheses, which may hold anything, parentheses and blanks included.
-    return int(stat.rpartition(")")[2].split()[19])
+    return stat.rpartition(")")[2].split()
 
 
 def _command_line(pid: int) -> list[str]:
-    """The words of argv; empty for a zombie."""
+    """The words of argv; empty for a zombie and for a process that is just being executed."""
     data = Path(f"/proc/{pid}/cmdline").read_bytes()
     return data.decode(errors="replace").split("\0")[:-1]
+
+
+def _settled_command_line(pid: int) -> list[str]:
+    """The words of argv; empty for a zombie.
+
+    The kernel lets go of whoever spawns a process a moment before the new words are in place: that is waited for.
+    """
+    for _ in range(EXEC_PATIENCE):
+        words = _command_line(pid)
+        if words or _stat(pid)[0] in "ZX":
+            break
+        time.sleep(0.001)
+    return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -12,29 +13,31 @@ import struct
 from typing import TYPE_CHECKING, Final, Self
 
 from qsup.errors import LaunchError
-from qsup.proc.identity import Identity, identify, open_verified
+from qsup.proc.identity import Identity, identify, is_qemu, open_verified
 from qsup.proc.status import ExitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 ENVIRONMENT: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
 }
-"""All that QEMU gets to see of the environment."""
+"""All that QEMU gets to see of the environment; a helper sees its mark beside it."""
 ABOVE: Final = 64
 """Fds to be handed over are first moved above all target numbers, so that no dup2 overwrites the source of the next."""
 
 # ioctl(pidfd, PIDFD_GET_INFO) of Linux 6.13, struct pidfd_info of 64 bytes; PIDFD_INFO_EXIT came with 6.15.
 _GET_INFO: Final = 3 << 30 | 64 << 16 | 0xFF << 8 | 11
 _INFO_EXIT: Final = 1 << 3
+_TO_GROUP: Final = 1 << 2
+"""PIDFD_SIGNAL_PROCESS_GROUP of Linux 6.9."""
 STATUS_PATIENCE: Final = 5.0
 """Seconds that the parent of an adopted process may take to reap it; before that the kernel tells no status."""
 
 
 class Process:
-    """One QEMU process. ``wait`` may be called once, ``close`` always has to be."""
+    """One process, QEMU or a helper. ``wait`` may be called once, ``close`` always has to be."""
 
     def __init__(self, identity: Identity, pidfd: int, *, child: bool) -> None:
         self.identity = identity
@@ -47,10 +50,12 @@ class Process:
         return self.identity.pid
 
     @classmethod
-    def spawn(cls, argv: list[str], fds: Mapping[int, int], token: str) -> Self:
+    def spawn(
+        cls, argv: Sequence[str], fds: Mapping[int, int], token: str, mark: Mapping[str, str] | None = None
+    ) -> Self:
         """Execute ``argv`` in a session of its own with exactly the given fds (target number → our fd).
 
-        Raises LaunchError if the binary cannot be executed.
+        ``mark`` is added to its environment. Raises LaunchError if the binary cannot be executed.
         """
         with contextlib.ExitStack() as stack:
             actions = []
@@ -60,8 +65,8 @@ class Process:
                 actions.append((os.POSIX_SPAWN_DUP2, moved, target))
             try:
                 pid = os.posix_spawn(
-                    argv[0], argv, ENVIRONMENT,
-                    file_actions=actions, setsid=True, setsigmask=[], setsigdef=_CATCHABLE,
+                    argv[0], list(argv), {**ENVIRONMENT, **(mark or {})},
+                    file_actions=actions, setsid=True, setsigmask=[], setsigdef=CATCHABLE,
                 )  # fmt: skip
             except OSError as error:
                 raise LaunchError(f"cannot execute {argv[0]}: {error.strerror}") from error
@@ -69,9 +74,9 @@ class Process:
         return cls(identify(pid, token), os.pidfd_open(pid), child=True)
 
     @classmethod
-    def adopt(cls, identity: Identity) -> Self | None:
-        """The very process, alive or just ended; None if it is gone."""
-        pidfd = open_verified(identity)
+    def adopt(cls, identity: Identity, proof: Callable[[Identity], bool] = is_qemu) -> Self | None:
+        """The very process, alive or just ended; None if it is gone. ``proof`` says by what it is recognised."""
+        pidfd = open_verified(identity, proof)
         return None if pidfd is None else cls(identity, pidfd, child=False)
 
     @property
@@ -118,6 +123,16 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
+    def signal_group(self, number: int) -> None:
+        """Send a signal to it and to its children that are left, wherever the kernel can do that safely."""
+        with contextlib.suppress(ProcessLookupError):
+            try:
+                signal.pidfd_send_signal(self._pidfd, number, None, _TO_GROUP)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                signal.pidfd_send_signal(self._pidfd, number)
+
     def close(self) -> None:
         """Forget the process; it is not touched."""
         if self._pidfd >= 0:
@@ -130,7 +145,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-_CATCHABLE: Final = [
+CATCHABLE: Final = [
     number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
 ]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qsup.spec.codec import plain
-from qsup.spec.model import LAUNCH_KEYS, LIVE_KEYS
+from qsup.spec.explain import is_secret
+from qsup.spec.keys import tables
+from qsup.spec.model import LAUNCH_KEYS, LIVE_KEYS, GuestSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from qsup.spec.model import GuestSpec
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ def diff(old: GuestSpec, new: GuestSpec) -> tuple[Change, ...]:
         return moved
     before, after = _flat(plain(old)), _flat(plain(new))
     changed = (
-        Change(path, before.get(path), after.get(path), live=_is_live(path))
+        Change(path, _open(before.get(path)), _open(after.get(path)), live=_is_live(path))
         for path in before | after
         if before.get(path) != after.get(path)
     )
@@ -46,7 +47,7 @@ def diff(old: GuestSpec, new: GuestSpec) -> tuple[Change, ...]:
 
 def _moved(old: GuestSpec, new: GuestSpec) -> Iterator[Change]:
     """Devices whose order has changed: it decides which is ttyS0, and who has which slot."""
-    for family in ("disk", "cdrom", "nic", "serial"):
+    for family in ("numa", "disk", "cdrom", "nic", "serial", "parallel", "share"):
         were, are = getattr(old, family), getattr(new, family)
         before = [name for name in were if name in are]
         after = [name for name in are if name in were]
@@ -58,14 +59,37 @@ def _is_live(path: str) -> bool:
     return path.partition(".")[0] in LIVE_KEYS and path not in LAUNCH_KEYS
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str | None]:
+class _Secret(str):
+    """A value that is compared and not shown."""
+
+    __slots__ = ()
+
+
+@cache
+def _secret_keys() -> frozenset[tuple[str, ...]]:
+    """The paths of all keys whose values nobody is to see, with ``ID`` for an id."""
+    return frozenset(
+        (*table.path, key.name)
+        for table in tables(GuestSpec)
+        for key in table.keys
+        if is_secret(key.declared)
+    )
+
+
+def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[str, str | None]:
     """Every leaf by its dotted path, as a guest file would write it; None for a key that is not set."""
     if isinstance(value, dict):
         leaves: dict[str, str | None] = {}
         for key, item in value.items():
-            leaves |= _flat(item, f"{path}.{key}" if path else key)
+            leaves |= _flat(item, (*path, key))
         return leaves
-    return {path: None if value is None else _text(value)}
+    text = None if value is None else _text(value)
+    secret = text is not None and not _secret_keys().isdisjoint({path, (path[0], "ID", *path[2:])})
+    return {".".join(path): _Secret(text) if secret else text}
+
+
+def _open(value: str | None) -> str | None:
+    return "(not shown)" if isinstance(value, _Secret) else value
 
 
 def _text(value: object) -> str:

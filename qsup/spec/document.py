@@ -35,6 +35,11 @@ class Document:
     table: dict[str, Any]
 
     @cached_property
+    def may_hold_specifiers(self) -> bool:
+        """Whether a percent sign can be in one of its strings; an escape may stand for one."""
+        return "%" in self.text or "\\" in self.text
+
+    @cached_property
     def lines(self) -> dict[tuple[str | int, ...], int]:
         """The line of every path; found once, and only when something is wrong."""
         return locate(self.text)
@@ -58,27 +63,44 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Declared:
-    """A guest as far as it could be read, and the files that it comes from: its own first, then its profiles."""
+class Sources:
+    """The files that a guest comes from: what wins over others comes first. ``main`` is told what none of them says."""
 
-    spec: GuestSpec
     documents: tuple[Document, ...]
+    main: Document
 
     def problem(self, path: tuple[str | int, ...], message: str) -> Problem:
-        """A problem at a key, in the file that says it or comes nearest to it: what wins over others comes first."""
-        own, *profiles = self.documents
-        source = max((own, *reversed(profiles)), key=lambda document: document.depth(path))
-        return source.problem(path, message)
+        """A problem at a key, in the file that says it or comes nearest to it."""
+        nearest = max(self.documents, key=lambda document: document.depth(path))
+        return (nearest if nearest.depth(path) else self.main).problem(path, message)
+
+    def places(self, path: tuple[str | int, ...]) -> list[tuple[str, int]]:
+        """Every file that says something at a path, and the line where it does; what wins comes first."""
+        return [
+            (document.label, document.lines[path])
+            for document in self.documents
+            if document.depth(path) == len(path) and path in document.lines
+        ]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A guest as far as it could be read, and where that is said."""
+
+    spec: GuestSpec
+    sources: Sources
+
+    def problem(self, path: tuple[str | int, ...], message: str) -> Problem:
+        """A problem at a key, in the file that says it or comes nearest to it."""
+        return self.sources.problem(path, message)
 
 
 def parse(label: str, data: bytes) -> Document | Problem:
-    """Read the bytes of a file, or say why they cannot be read."""
+    """Read the bytes of a file, or say why they cannot be read. It is TOML 1.1 that tomli reads."""
     if len(data) > FILE_LIMIT:
         return Problem(label, None, "", f"larger than {FILE_LIMIT >> 20} MiB: that is no configuration")
-    if data.startswith(codecs.BOM_UTF8):
-        return Problem(label, 1, "", "begins with a byte order mark; save it as UTF-8 without one")
     try:
-        text = data.decode().replace("\r\n", "\n")
+        text = data.removeprefix(codecs.BOM_UTF8).decode().replace("\r\n", "\n")
         table = tomli.loads(text)
     except UnicodeDecodeError as error:
         return Problem(label, data[: error.start].count(b"\n") + 1, "", "not UTF-8, which TOML is written in")

@@ -14,32 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 
 import msgspec
 
-from qsup.spec.base import ID_PATTERN, TEXT_PATTERN, HostPath, Section
+from qsup.spec.base import Finding, HostPath, Path, Section
 from qsup.spec.codec import decode_hook
-from qsup.spec.devices import FORWARD_PATTERN, INTERFACE_PATTERN, MAC_PATTERN
-from qsup.spec.model import CPU_PATTERN, MACHINE_PATTERN
 from qsup.spec.problem import nearest, quoted, shown
 from qsup.units import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Path = tuple[str | int, ...]
-Finding = tuple[Path, str]
-
 LIMIT: Final = 50
 """Problems of one file that are told; who has more has one cause for most of them."""
-
-FORMS: Final = {
-    ID_PATTERN: "an id is a letter, then up to 19 letters, digits, or any of _ . -",
-    TEXT_PATTERN: "text is one line, without control characters",
-    MAC_PATTERN: 'write six pairs of hexadecimal digits in lower case, the first even: "52:54:00:12:34:56"',
-    FORWARD_PATTERN: 'write "tcp:127.0.0.1:8080:80": tcp or udp, host address or nothing, host port, guest port',
-    MACHINE_PATTERN: "a machine type is a small letter, then up to 39 small letters, digits, or any of . -",
-    CPU_PATTERN: "a CPU model is a letter, then up to 39 letters, digits, or any of _ . -",
-    INTERFACE_PATTERN: "an interface's name is up to 15 letters, digits, or any of _ . -",
-}
-"""The patterns of the declarations, in words."""
 
 
 def explain(
@@ -99,13 +83,17 @@ def _value(declared: Any, value: object, path: Path, base: str) -> Iterator[Find
 
 
 def _tables(kinds: tuple[Any, Any], value: object, path: Path, base: str) -> Iterator[Finding]:
-    """A table of tables, each under an id."""
+    """A table whose keys the file chooses: of tables, each under an id, or of values."""
     if not isinstance(value, dict):
-        yield path, f"must be a table of tables, not {shown(value)}; write [{_dotted(path)}.ID]"
+        inner = bare(kinds[1])
+        of_tables = isinstance(inner, type) and issubclass(inner, Section)
+        write = f"[{_dotted(path)}.ID]" if of_tables else "{ NAME = … }"
+        yield path, f"must be a table{' of tables' * of_tables}, not {shown(value)}; write {write}"
         return
     for key, table in value.items():
         if _trouble(kinds[0], key, base):
-            yield (*path, key), f"{shown(key)} is not allowed: {FORMS[ID_PATTERN]}"
+            words = next(_words(meta) for meta in metas(kinds[0]) if meta.pattern is not None)
+            yield (*path, key), f"{shown(key)} is not allowed: {words}"
         yield from _value(kinds[1], table, (*path, key), base)
 
 
@@ -114,7 +102,7 @@ def _array(declared: Any, item: Any, value: object, path: Path, base: str) -> It
         hint = f"; write [{shown(value)}]" if isinstance(value, str) else ""
         yield path, f"must be an array, not {shown(value)}{hint}"
         return
-    most = next((meta.max_length for meta in _metas(declared) if meta.max_length is not None), None)
+    most = next((meta.max_length for meta in metas(declared) if meta.max_length is not None), None)
     if most is not None and len(value) > most:
         yield path, f"holds {len(value)} values; at most {most} are allowed"
         return
@@ -141,19 +129,33 @@ def _in_words(declared: Any, value: object, error: str) -> str:
         return f"must be {_kind(inner)}, not {shown(value)}"
     if inner in (Size, Duration, HostPath):
         return error.partition(" - at `")[0]
+    if is_secret(declared):
+        return f"what stands there {_violation(declared, value)}"
     return f"{shown(value)} {_violation(declared, value)}"
+
+
+def is_secret(declared: Any) -> bool:
+    """Whether nobody is to see values of this declared type."""
+    return any((meta.extra or {}).get("secret") for meta in metas(declared))
 
 
 def _violation(declared: Any, value: object) -> str:
     """Which limit of its declaration a value of the right type exceeds."""
-    for meta in _metas(declared):
+    limits = tuple(metas(declared))
+    for meta in limits:
         if meta.ge is not None and meta.le is not None:
             return f"is out of range; allowed: {meta.ge} to {meta.le}"
         if meta.max_length is not None and isinstance(value, str) and len(value) > meta.max_length:
             return f"is too long; at most {meta.max_length} characters are allowed"
+    for meta in limits:
         if meta.pattern is not None:
-            return f"is not allowed: {FORMS[meta.pattern]}"
+            return f"is not allowed: {_words(meta)}"
     return "is not allowed"
+
+
+def _words(meta: msgspec.Meta) -> str:
+    """A pattern in words."""
+    return str((meta.extra or {})["form"])
 
 
 def _fits_kind(kind: Any, value: object) -> bool:
@@ -177,7 +179,7 @@ def _kind(kind: Any) -> str:
     return names.get(kind, "a string")
 
 
-def _metas(declared: Any) -> Iterator[msgspec.Meta]:
+def metas(declared: Any) -> Iterator[msgspec.Meta]:
     """The limits that a declaration sets, the outermost first."""
     while get_origin(declared) in (Annotated, types.UnionType, Union):
         if get_origin(declared) is Annotated:

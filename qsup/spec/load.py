@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from qsup.spec.check import check
 from qsup.spec.codec import decode_hook
-from qsup.spec.document import FILE_LIMIT, Declared, Document, parse
-from qsup.spec.explain import Finding, explain
-from qsup.spec.model import NAME_PATTERN, DaemonConfig, GuestSpec
-from qsup.spec.problem import Problem, nearest, printable, shown
+from qsup.spec.document import Declared, Document, Sources
+from qsup.spec.explain import explain
+from qsup.spec.files import NOTHING, Folder, read
+from qsup.spec.layers import Layers, merged, profiles_of
+from qsup.spec.model import NAME, DaemonConfig, GuestSpec
+from qsup.spec.problem import Problem, printable, shown
+from qsup.spec.specifiers import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from qsup.spec.base import Section
+    from qsup.spec.base import Finding, Section
 
-COUNT_LIMIT: Final = 10_000
-"""Guest files in one directory."""
 DAEMON_FILE: Final = "qsup.toml"
-_NAME: Final = re.compile(NAME_PATTERN, re.ASCII)
+_NAME: Final = re.compile(str(NAME.pattern), re.ASCII)
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -37,6 +38,8 @@ class Configuration(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
     by_guest: dict[str, tuple[Problem, ...]]
     """The problems of each guest whose file is there and cannot be used."""
+    sources: dict[str, Sources]
+    """Where everything is said about each guest that could be read."""
 
     @property
     def broken(self) -> frozenset[str]:
@@ -48,137 +51,83 @@ class Configuration(msgspec.Struct, frozen=True):
         return self.by_guest.get(name, ())
 
 
-def load(config: Path) -> Configuration:
-    """Read the directory: ``qsup.toml``, ``guests/*.toml``, ``profiles/*.toml``. What is missing is empty."""
-    config = config.absolute()
+def load(config: Path, instead: Mapping[str, bytes] = NOTHING) -> Configuration:
+    """Read the directory: ``qsup.toml``, ``guests/*.toml``, ``profiles/*.toml``. What is missing is empty.
+
+    ``instead`` has files of guests, by their names relative to the directory, that are read as if they were written so:
+    then the answer tells what writing them would mean.
+    """
+    root = str(config.absolute())
     problems: list[Problem] = []
-    daemon = _daemon(config, problems)
-    profiles = {path.stem: _read(config, path) for path in _toml_files(config, "profiles", problems)}
+    daemon = _daemon(root, problems)
+    folder = Folder(root, "profiles", problems)
+    profiles = {stem: folder.read(stem) for stem in folder.stems}
     # A profile that cannot be read is told of even if nobody takes it yet.
     problems.extend(profile for profile in profiles.values() if isinstance(profile, Problem))
-    files = {path.stem: str(path) for path in _toml_files(config, "guests", problems)}
+    layers = Layers(Folder(root, "guests", problems, instead))
+    problems.extend(layers.problems())
     declared: dict[str, Declared] = {}
     by_guest: dict[str, tuple[Problem, ...]] = {}
-    for name, file in files.items():
-        guest = _guest(config, config / file, profiles)
+    for name in layers.names:
+        guest = _guest(root, name, layers, profiles)
         if isinstance(guest, Declared):
             declared[name] = guest
         else:
             by_guest[name] = tuple(guest)
-    for name, found in check(declared, files).items():
+    for name, found in check(declared, layers.names).items():
         by_guest[name] = tuple(found)
     problems.extend(problem for found in by_guest.values() for problem in found)
-    guests = {name: guest.spec for name, guest in declared.items() if name not in by_guest}
-    # A problem of a profile is one problem, however many guests take the profile.
-    return Configuration(guests, files, daemon, tuple(sorted(set(problems), key=_order)), by_guest)
+    return Configuration(
+        guests={name: guest.spec for name, guest in declared.items() if name not in by_guest},
+        files={name: f"{root}/{layers.file(name)}" for name in layers.names},
+        daemon=daemon,
+        # A problem of a profile is one problem, however many guests take the profile.
+        problems=tuple(sorted(set(problems), key=_order)),
+        by_guest=by_guest,
+        sources={name: guest.sources for name, guest in declared.items()},
+    )
 
 
 def _order(problem: Problem) -> tuple[str, int, str]:
     return problem.file, problem.line or 0, problem.key
 
 
-def _daemon(config: Path, problems: list[Problem]) -> DaemonConfig:
-    path = config / DAEMON_FILE
-    if not os.path.lexists(path):
+def _daemon(root: str, problems: list[Problem]) -> DaemonConfig:
+    if not os.path.lexists(f"{root}/{DAEMON_FILE}"):
         return DaemonConfig()
-    document = _read(config, path)
+    document = read(root, DAEMON_FILE)
     if isinstance(document, Problem):
         problems.append(document)
         return DaemonConfig()
-    spec, findings = _convert(DaemonConfig, document.table, str(config), frozenset())
+    spec, findings = _convert(DaemonConfig, document.table, root, frozenset())
     problems.extend(document.problem(path, message) for path, message in findings)
     return spec if isinstance(spec, DaemonConfig) else DaemonConfig()
 
 
-def _toml_files(config: Path, folder: str, problems: list[Problem]) -> list[Path]:
-    """The files to read, ``COUNT_LIMIT`` at most; hidden ones and those of editors are not ours."""
-    try:
-        found = [
-            path for path in (config / folder).iterdir() if path.suffix == ".toml" and path.name[0] != "."
-        ]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        problems.append(Problem(folder, None, "", f"cannot be read: {error.strerror}"))
-        return []
-    if len(found) > COUNT_LIMIT:
-        problems.append(Problem(folder, None, "", f"more than {COUNT_LIMIT} files; the rest is not read"))
-    return sorted(found)[:COUNT_LIMIT]
-
-
-def _read(config: Path, path: Path) -> Document | Problem:
-    label = printable(str(path.relative_to(config)))
-    try:
-        # A FIFO would keep the opener waiting for a writer.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        return Problem(label, None, "", f"cannot be read: {error.strerror}")
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return Problem(label, None, "", "cannot be read: it is no regular file")
-        with open(fd, "rb", closefd=False) as file:
-            return parse(label, file.read(FILE_LIMIT + 1))
-    except OSError as error:
-        return Problem(label, None, "", f"cannot be read: {error.strerror}")
-    finally:
-        os.close(fd)
-
-
-def _guest(config: Path, path: Path, profiles: dict[str, Document | Problem]) -> Declared | list[Problem]:
-    document = _read(config, path)
-    if isinstance(document, Problem):
-        return [document]
-    if not _NAME.fullmatch(path.stem):
-        rule = "a letter, then up to 47 letters, digits, or any of _ . -"
-        return [Problem(document.label, None, "", f"{shown(path.stem)} cannot be a guest's name: {rule}")]
-    documents, problems = _profiles(document, profiles)
+def _guest(
+    root: str, name: str, layers: Layers, profiles: dict[str, Document | Problem]
+) -> Declared | list[Problem]:
+    if not _NAME.fullmatch(name):
+        rule = (NAME.extra or {})["form"]
+        label = printable(layers.file(name))
+        return [Problem(label, None, "", f"{shown(name)} cannot be a guest's name: {rule}")]
+    own, main = layers.documents(name)
+    documents = [document for document in own if isinstance(document, Document)]
+    if len(documents) < len(own):
+        return [problem for problem in own if isinstance(problem, Problem)]
+    said = merged(document.table for document in documents)
+    sources = Sources(tuple(reversed(documents)), documents[main])
+    taken, problems = profiles_of(said, name, profiles, sources)
     if problems:
         return problems
-    merged: dict[str, Any] = {}
-    for one in (*documents, document):
-        merged = _merge(merged, one.table)
-    spec, findings = _convert(GuestSpec, merged, str(config), frozenset({"name"}), name=path.stem)
-    if spec is not None:
-        return Declared(spec, (document, *documents))
-    shell = Declared(GuestSpec(name=path.stem), (document, *documents))
-    return [shell.problem(where, message) for where, message in findings]
-
-
-def _profiles(
-    document: Document, known: dict[str, Document | Problem]
-) -> tuple[tuple[Document, ...], list[Problem]]:
-    """The profiles that a guest's file names, in order."""
-    names = document.table.get("profile", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        hint = f"; write [{shown(names)}]" if isinstance(names, str) else ""
-        return (), [document.problem(("profile",), f"must be an array of names, not {shown(names)}{hint}")]
-    found: list[Document] = []
-    problems: list[Problem] = []
-    for number, name in enumerate(names):
-        profile = known.get(name)
-        if profile is None:
-            near = nearest(name, known)
-            problems.append(
-                document.problem(("profile", number), f"there is no profile {shown(name)} in profiles/{near}")
-            )
-        elif isinstance(profile, Problem):
-            problems.append(profile)
-        elif "profile" in profile.table:
-            problems.append(
-                profile.problem(("profile",), "a profile cannot name profiles; name all in the guest's file")
-            )
-        else:
-            found.append(profile)
-    return tuple(found), problems
-
-
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Tables are merged key by key, all else is replaced; neither argument is changed."""
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+    sources = Sources((*sources.documents, *reversed(taken)), sources.main)
+    table = merged((*(profile.table for profile in taken), said))
+    findings: list[Finding] = []
+    if any(document.may_hold_specifiers for document in sources.documents):
+        table, findings = resolve(table, name)
+    spec, wrong = _convert(GuestSpec, table, root, frozenset({"name"}), name=name)
+    findings += wrong
+    return [sources.problem(*finding) for finding in findings] if findings else Declared(spec, sources)
 
 
 def _convert(

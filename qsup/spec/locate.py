@@ -1,14 +1,14 @@
 """Which line of a TOML text a key stands on.
 
 tomli gives values without lines. When something is wrong with a value, this scanner goes over the text once more:
-it knows just enough of TOML 1.0 (https://toml.io/en/v1.0.0) to follow keys, tables, arrays and strings through a
+it knows just enough of TOML 1.1 (https://toml.io/en/v1.1.0) to follow keys, tables, arrays and strings through a
 text that tomli has read without complaint.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 import tomli
 
@@ -24,8 +24,40 @@ _STRING: Final = re.compile(
 _SCALAR: Final = re.compile(r"[^,\]}#\n]+")
 
 
+class Pair(NamedTuple):
+    """Where a key and its value stand in a text: offsets of the key's begin, the value's begin and the value's end."""
+
+    start: int
+    value: int
+    end: int
+
+
+class Header(NamedTuple):
+    """Where a header stands, from its first bracket until after its last; ``table`` is None for an array's element."""
+
+    table: Path | None
+    start: int
+    end: int
+
+
+class Layout(NamedTuple):
+    """Where everything stands in a text."""
+
+    lines: dict[Path, int]
+    """The line, from 1, on which every table, key and array element begins."""
+    pairs: dict[Path, Pair]
+    """All pairs of key and value, those of inline tables too, in the order of the text."""
+    headers: list[Header]
+    """In the order of the text."""
+
+
 def locate(text: str) -> dict[Path, int]:
     """Every table, key and array element of a valid TOML text, with the line (from 1) on which it begins."""
+    return layout(text).lines
+
+
+def layout(text: str) -> Layout:
+    """Where everything stands in a valid TOML text, whose lines end in a newline alone or with a carriage return."""
     return _Scanner(text).document()
 
 
@@ -36,22 +68,27 @@ class _Scanner:
         self._line = 1
         self._counted = 0
         self._lines: dict[Path, int] = {}
+        self._implied: dict[Path, int] = {}
         self._arrays: dict[Path, int] = {}
+        self._pairs: dict[Path, Pair] = {}
+        self._headers: list[Header] = []
 
-    def document(self) -> dict[Path, int]:
+    def document(self) -> Layout:
         table: Path = ()
         self._skip(_BLANK)
-        while self._at < len(self._text):
+        while (start := self._at) < len(self._text):
             if self._text.startswith("[[", self._at):
                 table = self._header(2)
                 table = self._element(table)
+                self._headers.append(Header(None, start, self._at))
             elif self._text[self._at] == "[":
                 table = self._resolved(self._header(1))
                 self._note(table)
+                self._headers.append(Header(table, start, self._at))
             else:
                 self._pair(table)
             self._skip(_BLANK)
-        return self._lines
+        return Layout(self._implied | self._lines, self._pairs, self._headers)
 
     def _header(self, brackets: int) -> Path:
         self._at += brackets
@@ -61,9 +98,10 @@ class _Scanner:
         return path
 
     def _resolved(self, path: Path) -> Path:
-        """A header below an array of tables means the array's last element."""
+        """A header below an array of tables means the array's last element. Tables above it need no header."""
         resolved: Path = ()
         for part in path:
+            self._imply(resolved)
             resolved = (*resolved, part)
             if resolved in self._arrays:
                 resolved = (*resolved, self._arrays[resolved])
@@ -71,7 +109,9 @@ class _Scanner:
 
     def _element(self, path: Path) -> Path:
         """A new element of an array of tables."""
-        array = (*self._resolved(path[:-1]), path[-1])
+        above = self._resolved(path[:-1])
+        self._imply(above)
+        array = (*above, path[-1])
         self._arrays[array] = self._arrays.get(array, -1) + 1
         self._note(array)
         element = (*array, self._arrays[array])
@@ -86,7 +126,11 @@ class _Scanner:
         self._skip(_SPACE)
         self._at += 1
         self._skip(_SPACE)
+        value = self._at
+        # A table counts before what stands in it.
+        self._pairs[path] = Pair(start, value, value)
         self._value(path)
+        self._pairs[path] = Pair(start, value, self._at)
 
     def _key(self) -> Path:
         """A dotted key."""
@@ -117,7 +161,7 @@ class _Scanner:
             match = _STRING.match(self._text, self._at) or _SCALAR.match(self._text, self._at)
             if match is None:
                 raise ValueError("no value where one was expected")
-            self._at = match.end()
+            self._at = match.start() + len(match[0].rstrip())
 
     def _items(self, path: Path) -> None:
         self._at += 1
@@ -153,11 +197,18 @@ class _Scanner:
 
     def _note(self, path: Path, at: int | None = None) -> None:
         """Remember the line of a path, the first time that it is met."""
-        position = self._at if at is None else at
+        self._lines.setdefault(path, self._line_at(self._at if at is None else at))
+
+    def _imply(self, table: Path) -> None:
+        """Remember the line of a table that is there because of one in it, for as long as it has no header itself."""
+        if table:
+            self._implied.setdefault(table, self._line_at(self._at))
+
+    def _line_at(self, position: int) -> int:
         if position > self._counted:
             self._line += self._text.count("\n", self._counted, position)
             self._counted = position
-        self._lines.setdefault(path, self._line - self._text.count("\n", position, self._counted))
+        return self._line - self._text.count("\n", position, self._counted)
 
 
 def _unquoted(text: str) -> str:

@@ -7,135 +7,108 @@ is immutable, holds no defaults of the host, and does no I/O.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Final
 
-from msgspec import Meta
-
-from qsup.spec.base import HostPath, Identifier, Section, Text
-from qsup.spec.devices import Agent, Cdrom, Disk, Display, Nic, Panic, Rng, Serial
+from qsup.spec.base import HostPath, Identifier, Section, Text, about, form
 from qsup.spec.policy import RestartPolicy, Stop
-from qsup.units import Duration, Size
+from qsup.spec.tables.agent import Agent
+from qsup.spec.tables.balloon import Balloon
+from qsup.spec.tables.boot import Boot
+from qsup.spec.tables.clock import Clock
+from qsup.spec.tables.cloud_init import CloudInit
+from qsup.spec.tables.cpu import Cpu
+from qsup.spec.tables.credential import Credential
+from qsup.spec.tables.disk import Cdrom, Disk
+from qsup.spec.tables.display import Display
+from qsup.spec.tables.fw_cfg import FwCfg
+from qsup.spec.tables.hyperv import Hyperv
+from qsup.spec.tables.iothread import IoThread
+from qsup.spec.tables.machine import Machine
+from qsup.spec.tables.memory import Memory
+from qsup.spec.tables.nic import Nic
+from qsup.spec.tables.numa import Numa
+from qsup.spec.tables.panic import Panic
+from qsup.spec.tables.parallel import Parallel
+from qsup.spec.tables.passthrough import PciDevice, UsbDevice, UsbRedirect
+from qsup.spec.tables.qemu import Qemu
+from qsup.spec.tables.rng import Rng
+from qsup.spec.tables.serial import Serial
+from qsup.spec.tables.share import Share
+from qsup.spec.tables.smbios import Smbios
+from qsup.spec.tables.throttle import Throttle
+from qsup.spec.tables.tpm import Tpm
+from qsup.spec.tables.vsock import Vsock
+from qsup.spec.tables.watchdog import Watchdog
 
-NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,47}$(?!\n)"
+NAME: Final = form(
+    r"^(?![^@]*@($|.*@))[A-Za-z][A-Za-z0-9_.@-]{0,47}$(?!\n)",
+    "a letter, then up to 47 letters, digits, or any of _ . -, with one @ before the instance of a template",
+)
 """Names of guests: also file names, lock names and parts of socket names."""
-MACHINE_PATTERN: Final = r"^[a-z][a-z0-9.-]{0,39}$(?!\n)"
-CPU_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$(?!\n)"
 
-
-class Accel(StrEnum):
-    """The accelerator: ``auto`` takes KVM where it works and TCG where not."""
-
-    KVM = "kvm"
-    TCG = "tcg"
-    AUTO = "auto"
-
-
-class Machine(Section, frozen=True, kw_only=True):
-    """The board."""
-
-    type: Annotated[
-        str,
-        Meta(
-            pattern=MACHINE_PATTERN,
-            description="The machine type, as `qemu-system-x86_64 -machine help` lists it: `q35`, `pc`, `microvm` or a versioned one.",
-        ),
-    ] = "q35"
-    accel: Annotated[
-        Accel, Meta(description="`kvm`; `tcg`, which needs no hardware; or `auto`: KVM where it works.")
-    ] = Accel.KVM
-
-
-class Cpu(Section, frozen=True, kw_only=True):
-    """The virtual processors."""
-
-    model: Annotated[
-        str,
-        Meta(
-            pattern=CPU_PATTERN,
-            description="The CPU model. `host` is the host's own; under TCG, which cannot give that, it means `max`.",
-        ),
-    ] = "host"
-    count: Annotated[int, Meta(ge=1, le=1024, description="How many vCPUs.")] = 1
-
-
-class Memory(Section, frozen=True, kw_only=True):
-    """The guest's RAM."""
-
-    size: Annotated[Size, Meta(description="How much memory the guest has; at least 1 MiB, whole MiB.")] = (
-        Size.parse("1 GiB")
-    )
-
-
-class Boot(Section, frozen=True, kw_only=True):
-    """What the firmware starts, or the kernel that QEMU loads itself."""
-
-    order: Annotated[
-        tuple[Identifier, ...],
-        Meta(
-            max_length=64,
-            description="Ids of disks, CD-ROMs and NICs in the order in which the firmware tries them.",
-        ),
-    ] = ()
-    kernel: Annotated[
-        HostPath | None, Meta(description="A Linux kernel that QEMU loads directly, without a boot loader.")
-    ] = None
-    initrd: Annotated[HostPath | None, Meta(description="The initial RAM disk for `kernel`.")] = None
-    cmdline: Annotated[Text, Meta(description="The command line for `kernel`.")] = ""
-
-
-class Qemu(Section, frozen=True, kw_only=True):
-    """The QEMU that runs the guest."""
-
-    binary: Annotated[
-        HostPath | None, Meta(description="The binary; without it the `qemu-binary` of qsup.toml.")
-    ] = None
-    args: Annotated[
-        tuple[Text, ...],
-        Meta(
-            max_length=256,
-            description="Arguments added as they are, one string each, for what qsup has no key for. Those that would break supervision are refused.",
-        ),
-    ] = ()
-    start_timeout: Annotated[
-        Duration, Meta(description="How long QEMU may take from its start to its first QMP answer.")
-    ] = Duration.parse("30 s")
+UUID: Final = form(
+    r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$(?!\n)",
+    "a UUID is 8, 4, 4, 4 and 12 hexadecimal digits in lower case with hyphens between them",
+)
 
 
 class GuestSpec(Section, frozen=True, kw_only=True):
     """One guest. ``name`` is the file's name without `.toml`; it is not a key."""
 
-    name: Annotated[str, Meta(pattern=NAME_PATTERN)]
-    description: Annotated[Text, Meta(description="For people.")] = ""
+    not_in_files = frozenset({"name"})
+    name: Annotated[str, NAME]
+    description: Annotated[Text, about("For people.")] = ""
     profile: Annotated[
         tuple[str, ...],
-        Meta(max_length=32, description="Profiles merged in this order, tables key by key; this file wins."),
+        about("Profiles merged in this order, tables key by key; this file wins.", max_length=32),
     ] = ()
     autostart: Annotated[
         bool,
-        Meta(
-            description="Whether a guest that no operator has started or stopped yet is started with the daemon. Afterwards the operator's last word counts."
+        about(
+            "Whether a guest that no operator has started or stopped yet is started with the daemon. Afterwards the operator's last word counts."
         ),
     ] = False
     after: Annotated[
         tuple[str, ...],
-        Meta(
+        about(
+            "Guests that this one waits for: it starts when they are ready, and stops before them.",
             max_length=256,
-            description="Guests that this one waits for: it starts when they are ready, and stops before them.",
         ),
     ] = ()
+    uuid: Annotated[
+        Annotated[str, UUID] | None,
+        about("The machine's UUID. Without it one is derived from the guest's name.", qemu="-uuid"),
+    ] = None
     machine: Machine = Machine()
     cpu: Cpu = Cpu()
+    numa: dict[Identifier, Numa] = {}
+    hyperv: Hyperv = Hyperv()
     memory: Memory = Memory()
+    balloon: Balloon = Balloon()
     boot: Boot = Boot()
     disk: dict[Identifier, Disk] = {}
     cdrom: dict[Identifier, Cdrom] = {}
+    cloud_init: CloudInit | None = None
+    throttle: dict[Identifier, Throttle] = {}
+    iothread: dict[Identifier, IoThread] = {}
     nic: dict[Identifier, Nic] = {}
     serial: dict[Identifier, Serial] = {}
+    parallel: dict[Identifier, Parallel] = {}
     display: Display = Display()
+    vsock: Vsock = Vsock()
     rng: Rng = Rng()
+    tpm: Tpm = Tpm()
+    share: dict[Identifier, Share] = {}
     agent: Agent = Agent()
+    watchdog: Watchdog = Watchdog()
     panic: Panic = Panic()
+    usb: dict[Identifier, UsbDevice] = {}
+    usb_redirect: dict[Identifier, UsbRedirect] = {}
+    pci: dict[Identifier, PciDevice] = {}
+    smbios: Smbios = Smbios()
+    fw_cfg: dict[Identifier, FwCfg] = {}
+    credential: dict[Identifier, Credential] = {}
+    clock: Clock = Clock()
     restart: RestartPolicy = RestartPolicy()
     stop: Stop = Stop()
     qemu: Qemu = Qemu()
@@ -150,16 +123,26 @@ LAUNCH_KEYS: Final = ("restart.on.guest-reset", "restart.on.triple-fault", "rest
 class DaemonConfig(Section, frozen=True, kw_only=True):
     """The daemon's own file, `qsup.toml`."""
 
-    qemu_binary: Annotated[HostPath, Meta(description="The QEMU for guests that name none.")] = HostPath(
+    qemu_binary: Annotated[HostPath, about("The QEMU for guests that name none.")] = HostPath(
         "/usr/bin/qemu-system-x86_64"
     )
+    swtpm: Annotated[HostPath | None, about("The TPM emulator; without it the `swtpm` in the PATH.")] = None
+    virtiofsd: Annotated[
+        HostPath | None,
+        about(
+            "The server of virtiofs shares; without it the one that `/etc/qemu/vhost-user` or `/usr/share/qemu/vhost-user` describes, else the one in `/usr/libexec`, `/usr/lib/qemu`, `/usr/lib` or the PATH."
+        ),
+    ] = None
+    passt: Annotated[
+        HostPath | None, about("The network of NICs of type `passt`; without it the `passt` in the PATH.")
+    ] = None
     parallel_starts: Annotated[
         int,
-        Meta(ge=1, le=256, description="How many guests may be starting at one moment when all are started."),
+        about("How many guests may be starting at one moment when all are started.", ge=1, le=256),
     ] = 4
     watch: Annotated[
         bool,
-        Meta(
-            description="Whether a change in the configuration directory is read at once (inotify), without `qsup reload`."
+        about(
+            "Whether a change in the configuration directory is read at once (inotify), without `qsup reload`."
         ),
     ] = True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
-from msgspec import Meta
-
-from qsup.spec.base import Section
+from qsup.spec.base import Finding, Section, about, within
+from qsup.spec.problem import quoted
 from qsup.units import Duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Restart(StrEnum):
@@ -29,48 +31,77 @@ class Reaction(StrEnum):
     IGNORE = "ignore"
 
 
+_END: Final = frozenset({Reaction.RESTART, Reaction.STOP})
+_STANDING: Final = _END | {Reaction.PAUSE}
+REACTIONS: Final[dict[str, frozenset[Reaction]]] = {
+    "guest-shutdown": frozenset(Reaction) - {Reaction.IGNORE},
+    "guest-panic": frozenset(Reaction),
+    "guest-reset": frozenset(Reaction),
+    "triple-fault": frozenset(Reaction),
+    "kvm-internal-error": frozenset(Reaction) - {Reaction.IGNORE},
+    "qemu-exit": _END,
+    "qemu-signal": _END,
+    "helper-died": _END | {Reaction.IGNORE},
+    "start-failed": _END,
+}
+"""What can be done about a cause: nothing but a new process helps when the old one is gone."""
+LEAST_ENDLESS_DELAY: Final = Duration.parse("100 ms")
+
+
 class RestartOn(Section, frozen=True, kw_only=True):
     """Rules for single causes, over the policy: `[restart.on]`."""
 
     guest_shutdown: Annotated[
         Reaction | None,
-        Meta(
-            description="The guest powered itself off: `restart`, `reset`, `stop` or `pause` (kept for inspection)."
-        ),
+        about("The guest powered itself off: `restart`, `reset`, `stop` or `pause` (kept for inspection)."),
     ] = None
     guest_panic: Annotated[
         Reaction | None,
-        Meta(
-            description="The guest's kernel panicked: `restart`, `reset`, `stop`, `pause` (kept for inspection) or `ignore` (runs on)."
+        about(
+            "The guest's kernel panicked: `restart`, `reset`, `stop`, `pause` (kept for inspection) or `ignore` (runs on)."
         ),
     ] = None
     guest_reset: Annotated[
         Reaction | None,
-        Meta(
-            description="The guest reset itself. QEMU has reset it already, so without a rule it runs on: `restart` or `stop` change that."
+        about(
+            "The guest reset itself. QEMU has reset it already, so without a rule it runs on: `restart` or `stop` change that."
         ),
     ] = None
     triple_fault: Annotated[
         Reaction | None,
-        Meta(
-            description="A vCPU met a triple fault (told from a reset under TCG only): `restart` or `stop`; without a rule as `guest-reset`."
+        about(
+            "A vCPU met a triple fault (told from a reset under TCG only): `restart` or `stop`; without a rule as `guest-reset`."
         ),
     ] = None
-    qemu_exit: Annotated[Reaction | None, Meta(description="QEMU exited by itself: `restart` or `stop`.")] = (
-        None
-    )
-    qemu_signal: Annotated[Reaction | None, Meta(description="A signal ended QEMU: `restart` or `stop`.")] = (
-        None
-    )
+    qemu_exit: Annotated[Reaction | None, about("QEMU exited by itself: `restart` or `stop`.")] = None
+    qemu_signal: Annotated[Reaction | None, about("A signal ended QEMU: `restart` or `stop`.")] = None
     kvm_internal_error: Annotated[
         Reaction | None,
-        Meta(
-            description="KVM cannot go on with a vCPU (run state `internal-error`): `restart`, `reset`, `stop` or `pause`."
+        about(
+            "KVM cannot go on with a vCPU (run state `internal-error`): `restart`, `reset`, `stop` or `pause`."
         ),
     ] = None
-    start_failed: Annotated[
-        Reaction | None, Meta(description="QEMU could not be started: `restart` or `stop`.")
+    helper_died: Annotated[
+        Reaction | None,
+        about(
+            "The guest's swtpm or a virtiofsd ended, to which QEMU cannot reconnect: `restart` and `stop` shut the guest down first, as `[stop]` says; with `ignore` it runs on without. A passt is always replaced in place."
+        ),
     ] = None
+    start_failed: Annotated[Reaction | None, about("QEMU could not be started: `restart` or `stop`.")] = None
+
+    def wrong(self) -> Iterator[Finding]:
+        """Reactions that come too late for their cause, or contradict each other."""
+        for key, allowed in REACTIONS.items():
+            reaction = getattr(self, key.replace("-", "_"))
+            if reaction is not None and reaction not in allowed:
+                words = quoted(member for member in Reaction if member in allowed)
+                yield (key,), f'"{reaction}" is not possible after {key}; allowed: {words}'
+        # QEMU cannot be told to stand still at one kind of reset only, and one that stands still cannot just go on.
+        rules = {"guest-reset": self.guest_reset, "triple-fault": self.triple_fault}
+        for key, other in (("guest-reset", "triple-fault"), ("triple-fault", "guest-reset")):
+            if rules[key] is Reaction.IGNORE and rules[other] in _STANDING:
+                told = f'"ignore" is not possible beside {other} = "{rules[other]}"'
+                yield (key,), f'{told}: QEMU then stops at both; write "reset"'
 
 
 class RestartPolicy(Section, frozen=True, kw_only=True):
@@ -78,32 +109,40 @@ class RestartPolicy(Section, frozen=True, kw_only=True):
 
     policy: Annotated[
         Restart,
-        Meta(
-            description="`always`; `on-failure`: unless the guest powered itself off; `never`. An operator's stop is always respected."
+        about(
+            "`always`; `on-failure`: unless the guest powered itself off; `never`. An operator's stop is always respected."
         ),
     ] = Restart.ON_FAILURE
     delay: Annotated[
         Duration,
-        Meta(
-            description="The wait before the first restart. It doubles with each failure in a row, with jitter."
-        ),
+        about("The wait before the first restart. It doubles with each failure in a row, with jitter."),
     ] = Duration.parse("1 s")
-    max_delay: Annotated[Duration, Meta(description="The wait never grows beyond this.")] = Duration.parse(
-        "60 s"
-    )
+    max_delay: Annotated[Duration, about("The wait never grows beyond this.")] = Duration.parse("60 s")
     limit: Annotated[
         int,
-        Meta(
+        about(
+            "With this many failures within `window` the guest is given up until `qsup start`; 0 never gives up.",
             ge=0,
             le=1000,
-            description="With this many failures within `window` the guest is given up until `qsup start`; 0 never gives up.",
         ),
     ] = 5
-    window: Annotated[Duration, Meta(description="How far back failures count.")] = Duration.parse("10 min")
-    stable_after: Annotated[Duration, Meta(description="A run this long clears the count and the delay.")] = (
+    window: Annotated[Duration, about("How far back failures count.")] = Duration.parse("10 min")
+    stable_after: Annotated[Duration, about("A run this long clears the count and the delay.")] = (
         Duration.parse("10 min")
     )
     on: RestartOn = RestartOn()
+
+    def wrong(self) -> Iterator[Finding]:
+        """Durations with which a guest would spin, or a wait would last for ever."""
+        yield from within("delay", self.delay, "0 s", "1 d")
+        yield from within("max-delay", self.max_delay, "0 s", "1 d")
+        yield from within("window", self.window, "1 s", "365 d")
+        yield from within("stable-after", self.stable_after, "1 s", "365 d")
+        if self.max_delay < self.delay:
+            yield ("max-delay",), f"{self.max_delay} is less than restart.delay, {self.delay}"
+        if self.limit == 0 and self.delay < LEAST_ENDLESS_DELAY:
+            least = f"at least {LEAST_ENDLESS_DELAY}"
+            yield ("delay",), f"{self.delay} is too short for limit = 0, which never gives up; {least}"
 
 
 class StopMethod(StrEnum):
@@ -118,14 +157,19 @@ class Stop(Section, frozen=True, kw_only=True):
 
     methods: Annotated[
         tuple[StopMethod, ...],
-        Meta(
+        about(
+            "Asked in this order: `agent` (the guest agent's `guest-shutdown`), `acpi` (the power button).",
             max_length=4,
-            description="Asked in this order: `agent` (the guest agent's `guest-shutdown`), `acpi` (the power button).",
         ),
     ] = (StopMethod.AGENT, StopMethod.ACPI)
     repeat: Annotated[
-        Duration, Meta(description="How long a method is waited for before the next, or the last once more.")
+        Duration, about("How long a method is waited for before the next, or the last once more.")
     ] = Duration.parse("10 s")
-    timeout: Annotated[
-        Duration, Meta(description="How long the guest has in all, before QEMU is told to quit.")
-    ] = Duration.parse("90 s")
+    timeout: Annotated[Duration, about("How long the guest has in all, before QEMU is told to quit.")] = (
+        Duration.parse("90 s")
+    )
+
+    def wrong(self) -> Iterator[Finding]:
+        """Waits that make no sense."""
+        yield from within("repeat", self.repeat, "100 ms", "1 d")
+        yield from within("timeout", self.timeout, "0 s", "1 d")

@@ -21,6 +21,8 @@ class Problem(msgspec.Struct, frozen=True):
     line: int | None
     key: str
     message: str
+    also: tuple[str, ...] = ()
+    """The other guests that it is about: one that claims the same, those of a circle."""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

@@ -1,4 +1,7 @@
-"""``python -m tests.bench [start] [restart] [list] [rest] [supervisord]``: what `make bench` runs."""
+"""``python -m tests.bench [start] [restart] [list] [rest] [supervisord]``: what `make bench` runs.
+
+``python -m tests.bench import DIR`` measures imports on libvirt's own test domains instead.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from qsup.probe import kvm_trouble
-from tests.bench import listing, peer, rest, restart, start
+from qsup.probe.kvm import kvm_trouble
+from tests.bench import importing, listing, peer, rest, restart, start
 from tests.bench.pairs import PAIRS
 from tests.bench.place import MACHINES
 
@@ -24,7 +27,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="pairs of runs for each ratio")
+    parser.add_argument("--binary", help="for import: the QEMU to try command lines on")
+    parser.add_argument("--verbose", action="store_true", help="for import: name each that QEMU refuses")
     options = parser.parse_args()
+    if options.parts[:1] == ["import"] and len(options.parts) == 2:
+        binary = options.binary or shutil.which("qemu-system-x86_64") or ""
+        importing.measure(Path(options.parts[1]), binary, options.verbose)
+        return
     if not set(options.parts) <= set(PARTS):
         parser.error(f"choose of {', '.join(PARTS)}")
     binary = shutil.which("qemu-system-x86_64")

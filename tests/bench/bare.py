@@ -10,14 +10,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from qsup import clock
 from qsup.argv.build import build
 from qsup.argv.invocation import QMP_FD, LaunchContext
-from qsup.probe import probe
+from qsup.probe.prober import Prober
 from qsup.spec.model import GuestSpec
 from tests.bench.wire import Wire
 
 ABOVE = 64
 """Sockets are moved above all target numbers first, so that none is overwritten before its turn."""
+
+
+PROBER = Prober(None, clock.boot_id())
 
 
 def bare_start(spec: GuestSpec, binary: str) -> float:
@@ -41,7 +45,8 @@ def bare_restart(spec: GuestSpec, binary: str) -> float:
 def _start(spec: GuestSpec, binary: str) -> tuple[int, float]:
     """A QEMU whose vCPUs run: its pid, and the seconds that it took."""
     with tempfile.TemporaryDirectory() as home:
-        made = build(spec, probe(binary), LaunchContext(token="0" * 16, run_dir=home))
+        context = LaunchContext(token="0" * 16, run_dir=home, state_dir=home)
+        made = build(spec, PROBER.facts(binary), context)
         files = {listener.fd: Path(home) / listener.file for listener in made.listeners}
         began = time.perf_counter()
         listeners = {fd: _listen(path) for fd, path in files.items()}

@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from qsup import clock
 from qsup.argv.build import build
 from qsup.argv.invocation import LaunchContext
-from qsup.probe import probe
+from qsup.probe.prober import Prober
 from qsup.spec.load import load
 from qsup.spec.model import GuestSpec
 from tests.bench.pairs import compare
@@ -62,7 +63,9 @@ def _compare(wire: Wire, spec: GuestSpec, binary: str, pairs: int) -> None:
 
 def _command(home: Path, spec: GuestSpec, binary: str) -> str:
     """The same QEMU with a QMP socket of its own and without -S: it runs as soon as it can."""
-    argv = build(spec, probe(binary), LaunchContext("0" * 16, str(home))).argv
+    argv = build(
+        spec, Prober(None, clock.boot_id()).facts(binary), LaunchContext("0" * 16, str(home), str(home))
+    ).argv
     words = [word.replace(",fd=4", f",path={home}/qmp.sock") for word in argv if word != "-S"]
     return " ".join(f"'{word}'" for word in words).replace("%", "%%")
 

@@ -15,8 +15,22 @@ with ``{}``, sends STOP, RESUME and POWERDOWN, and ends with SHUTDOWN at ``quit`
 ``flood-events``      sends events without end after the handshake
 ``flood-stderr``      writes to stderr without end; serves nobody
 ``status=WORD``       answers ``query-status`` with this run state, whatever was commanded
+``refuse=COMMAND``    answers this command with an error
 ``ignore-sigterm``    does not end at SIGTERM
 ``ignore-quit``       answers ``quit`` and goes on
+
+Asked what it can do (``-chardev socket,id=probe``), it is well-behaved whatever its modes, and knows no command but
+``qmp_capabilities`` and ``quit``. Only these modes change that:
+
+``probe-exit=N``      says so on stderr and exits with status N
+``probe-hang``        greets and answers nothing
+``probe-garbage``     answers with something that is not JSON
+``probe-deep``        answers with arrays in arrays, 100,000 deep
+``probe-wrong``       answers every command with a string
+``probe-mute-error``  answers with neither a value nor an error
+``probe-flood``       answers with a line without end
+``probe-dies=NAME``   exits with status 3 when it gets this command
+``probe-answers``     knows its version, one machine type ``board`` and one device type ``gadget``
 """
 
 from __future__ import annotations
@@ -97,6 +111,8 @@ class FakeQemu:
             return
         answer = {"status": self.modes.get("status", self.status), "running": self.status == "running"}
         reply: dict[str, object] = {"return": answer if name == "query-status" else {}}
+        if name == self.modes.get("refuse"):
+            reply = {"error": {"class": "GenericError", "desc": "the fake refuses it"}}
         self.say({**reply, "id": command["id"]} if "id" in command else reply)
         match name:
             case "qmp_capabilities":
@@ -130,6 +146,54 @@ class FakeQemu:
         os._exit(0)
 
 
+def be_asked(modes: dict[str, str], client: socket.socket) -> None:
+    """The conversation of a probe."""
+    if "probe-exit" in modes:
+        print(f"fake qemu: exiting with status {modes['probe-exit']}, as told", file=sys.stderr)
+        sys.exit(int(modes["probe-exit"]))
+    client.sendall(json.dumps(GREETING).encode() + b"\r\n")
+    while data := client.recv(65536):
+        # A probe asks one thing at a time.
+        request = json.loads(data)
+        name = request["execute"]
+        if "probe-hang" in modes:
+            signal.pause()
+        if name == modes.get("probe-dies"):
+            print(f"fake qemu: {name} is too much", file=sys.stderr)
+            sys.exit(3)
+        while "probe-flood" in modes:
+            client.sendall(b"[" * 65536)
+        client.sendall(probe_answer(modes, name, request.get("arguments")) + b"\r\n")
+        if name == "quit":
+            return
+
+
+ANSWERS = {
+    "query-version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": "fake"},
+    "query-machines": [{"name": "board-1.0", "alias": "board", "cpu-max": 4}],
+    "qom-list-types": [{"name": "gadget"}],
+    "device-list-properties": [{"name": "size"}],
+}
+
+
+def probe_answer(modes: dict[str, str], name: str, arguments: object) -> bytes:
+    if name in ("qmp_capabilities", "quit"):
+        return b'{"return": {}}'
+    if "probe-garbage" in modes:
+        return b"\x00\xff\x1b[31m garbage"
+    if "probe-deep" in modes:
+        return b'{"return": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    if "probe-wrong" in modes:
+        return b'{"return": "a word"}'
+    if "probe-mute-error" in modes:
+        return b"{}"
+    if "probe-answers" in modes and arguments == {"implements": "cpu", "abstract": False}:
+        return b'{"return": []}'
+    if "probe-answers" in modes and name in ANSWERS:
+        return json.dumps({"return": ANSWERS[name]}).encode()
+    return b'{"error": {"class": "CommandNotFound", "desc": "there is no such command here"}}'
+
+
 def main(argv: list[str]) -> None:
     words = Path(f"{argv[0]}.mode").read_text(encoding="utf-8").split()
     modes = {name: value for name, _, value in (word.partition("=") for word in words)}
@@ -140,6 +204,10 @@ def main(argv: list[str]) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while "flood-stderr" in modes:
         os.write(2, b"fake qemu: something is wrong\n" * 1000)
+    probe = next((word for word in argv if word.startswith("socket,id=probe,")), None)
+    if probe is not None:
+        be_asked(modes, socket.socket(fileno=int(probe.rpartition("fd=")[2])))
+        return
     chardev = next(word for word in argv if re.match(r"socket,.*\bid=qsup-", word))
     found = re.search(r"\bfd=(\d+)", chardev)
     assert found is not None

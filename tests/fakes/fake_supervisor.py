@@ -47,12 +47,14 @@ def view(name: str, **facts: Any) -> GuestView:
         changes=(),
         problems=(),
         description="",
+        machine="pc-q35-7.2",
         accel="tcg",
         qemu="7.2.22",
         memory=1 << 30,
         cpus=1,
         run_dir=f"/run/qsup/guests/{name}/1",
         serials=("console",),
+        helpers={},
         display=None,
         trouble=None,
         stopped_by=None,
@@ -210,10 +212,10 @@ class FakeSupervisor:
             raise self.failures[name]
         return {"status": "running"}
 
-    def invocation(self, name: str) -> Invocation:
+    async def invocation(self, name: str) -> Invocation:
         self.view(name)
         options = (Option("-name", f"guest={name}"), Option("-S"), Option("-append", "quiet splash"))
-        return Invocation("/usr/bin/qemu-system-x86_64", options, (Listener(4, "qmp.sock"),), "tcg")
+        return Invocation("/usr/bin/qemu-system-x86_64", options, (Listener(4, "qmp.sock"),), "tcg", "q35")
 
     def configuration(self) -> FakeConfiguration:
         return FakeConfiguration(dict.fromkeys(self.views), self.problems)

@@ -76,14 +76,14 @@ class Site:
         temporary.replace(path)
         return path
 
-    async def start(self, *, development: bool = True) -> None:
+    async def start(self, *, development: bool = True, pass_fds: tuple[int, ...] = ()) -> None:
         """Start the daemon, in Python's development mode unless speed matters; wait until it is ready, and connect."""
         mode = ("-X", "dev") if development else ()
         self.output = []
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, *mode, "-m", "qsup.daemon",
             "--config", str(self.config), "--runtime-dir", str(self.runtime), "--state-dir", str(self.state),
-            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, pass_fds=pass_fds,
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read())
         await self.said("is ready")

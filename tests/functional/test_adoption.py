@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from qemu.qmp import QMPClient
+from qemu.qmp import EventListener, QMPClient
 
 from qsup import endpoint
 from tests.functional.harness import DEADLINE, IDLE, Site, alive, killed, site
@@ -202,8 +202,11 @@ async def test_a_guest_whose_file_has_gone_runs_on_marked_so_until_it_is_stopped
     view = await empty.phase("idle", "running")
     assert (view["pid"], view["orphaned"]) == (pid, True), "the next daemon knows it from its record"
     assert "file has gone" in (await empty.cli("why", "idle"))[1]
-    await empty.run("guest-stop", name="idle")
-    assert await empty.run("query-guests") == []
+    with empty.client.listen(listener := EventListener()):
+        await empty.run("guest-stop", name="idle")
+        async with asyncio.timeout(DEADLINE):
+            while await empty.run("query-guests"):
+                await listener.get()
     assert (await empty.cli("status", "idle"))[0] == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -10,21 +11,35 @@ import signal
 import socket
 import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import pytest
 
 from qsup.argv.build import build
-from qsup.argv.invocation import QEMU_LOG, QMP_FILE, HostFacts, LaunchContext
+from qsup.argv.facts import HostFacts
+from qsup.argv.invocation import QEMU_LOG, QMP_FILE, LaunchContext
+from qsup.firmware import with_firmware
+from qsup.guest.prepare import prepare
 from qsup.spec.base import HostPath
-from qsup.spec.devices import Disk, DiskBus, DiskFormat, NicType, Panic, Serial
-from qsup.spec.model import Accel, Boot, GuestSpec, Machine
+from qsup.spec.model import GuestSpec
+from qsup.spec.tables.boot import Boot
+from qsup.spec.tables.cpu import Cpu
+from qsup.spec.tables.disk import Disk, DiskBus, DiskFormat
+from qsup.spec.tables.hyperv import Hyperv
+from qsup.spec.tables.machine import Accel, Firmware, Machine
+from qsup.spec.tables.nic import NicType
+from qsup.spec.tables.panic import Panic
+from qsup.spec.tables.serial import Serial
+from tests.functional import helper_processes, nbd
+from tests.functional.helper_processes import with_programs, with_shares
+from tests.functional.host_files import make_files
+from tests.functional.peers import skip_unless_the_hardware_is_here, with_peers
 from tests.golden.cases import CASES, load_case, name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from qsup.argv.invocation import Invocation
 
@@ -33,7 +48,12 @@ DEADLINE = 60.0
 TOKEN = "0123456789abcdef"
 IN_OWN_NETWORK = """
 set -e
+ip link set lo up multicast on
+ip route add 230.0.0.0/8 dev lo
 ip tuntap add dev qsup-tap0 mode tap
+ip tuntap add dev qsup-tap1 mode tap
+ip tuntap add dev qsup-tap2 mode tap
+ip tuntap add dev qsup-tap4 mode tap multi_queue
 ip link add qsup-br0 type bridge
 mount -t tmpfs tmpfs /mnt
 mkdir -p /mnt/etc/qemu /mnt/work
@@ -62,6 +82,10 @@ class Launched:
                 high = fcntl.fcntl(server, fcntl.F_DUPFD_CLOEXEC, 100)
                 ours.callback(os.close, high)
                 actions.append((os.POSIX_SPAWN_DUP2, high, listener.fd))
+            for target, fd in helper_processes.started(invocation, run_dir, ours).items():
+                high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+                ours.callback(os.close, high)
+                actions.append((os.POSIX_SPAWN_DUP2, high, target))
             null = os.open(os.devnull, os.O_RDWR)
             stderr = os.open(self.stderr, os.O_WRONLY | os.O_CREAT)
             ours.callback(os.close, null)
@@ -95,10 +119,18 @@ class Launched:
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: Any) -> Any:
+        return self._answer(command, arguments)["return"]
+
+    def refusal(self, command: str, **arguments: Any) -> str | None:
+        """QEMU's words against a command; None if it was executed."""
+        error = self._answer(command, arguments).get("error")
+        return str(error["desc"]) if error else None
+
+    def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         self.qmp.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
         while "event" in (message := self._message()):
             self.events.append(message)
-        return message["return"]
+        return message
 
     def event(self, name: str) -> None:
         """Wait for an event of this name; those before it are dropped."""
@@ -123,10 +155,16 @@ class Launched:
 
 
 def launch(spec: GuestSpec, binary: str, run_dir: Path, wrapper: Sequence[str] = ()) -> Launched:
-    invocation = build(spec, HostFacts(binary, kvm=False), LaunchContext(TOKEN, str(run_dir)))
+    facts = with_programs(with_firmware(HostFacts(binary, kvm=False), spec), spec)
+    if spec.machine.firmware is not Firmware.BIOS and not os.path.exists("/usr/share/OVMF/OVMF_CODE_4M.fd"):
+        pytest.skip("there is no UEFI firmware here (Debian: ovmf)")
+    invocation = build(spec, facts, LaunchContext(TOKEN, str(run_dir), str(run_dir.parent)))
+    asyncio.run(prepare(invocation.files, binary))
     launched = Launched(invocation, run_dir, wrapper)
     try:
         launched.greet()
+        for command in invocation.commands:
+            launched.execute(command.execute, **command.arguments)
     except BaseException:
         launched.__exit__()
         raise
@@ -149,11 +187,15 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", marked_cases())
-def test_qemu_takes_the_command_line(case: Path, qemu_binary: str, tmp_path: Path, run_dir: Path) -> None:
-    skip_unless_the_cpu_can_be_had(load_case(case), qemu_binary)
+def test_qemu_takes_the_command_line(case: Path, each_qemu: str, tmp_path: Path, run_dir: Path) -> None:
+    skip_unless_the_cpu_can_be_had(load_case(case), each_qemu)
+    skip_unless_huge_pages_are_free(load_case(case))
+    skip_unless_the_hardware_is_here(load_case(case))
     with ExitStack() as cleanup:
-        spec = with_images(load_case(copied(case, tmp_path)), cleanup)
-        with launch(spec, qemu_binary, run_dir, wrapper_for(spec)) as guest:
+        spec = with_peers(with_images(load_case(copied(case, tmp_path)), tmp_path, cleanup), cleanup)
+        make_files(spec)
+        with_shares(spec)
+        with launch(spec, each_qemu, run_dir, wrapper_for(spec)) as guest:
             assert guest.execute("query-status")["status"] == "prelaunch"
             assert guest.execute("query-name") == {"name": spec.name}
             assert guest.execute("query-kvm")["enabled"] == (spec.machine.accel is Accel.KVM)
@@ -168,11 +210,20 @@ def skip_unless_the_cpu_can_be_had(spec: GuestSpec, binary: str) -> None:
         return
     options = ["-nodefaults", "-machine", "q35", "-accel", "kvm", "-display", "none", "-S", "-qmp", "stdio"]
     script = b'{"execute": "qmp_capabilities"}{"execute": "quit"}'
-    tried = subprocess.run([binary, *options, "-cpu", spec.cpu.model], input=script, capture_output=True)
+    made = build(spec, HostFacts(binary, kvm=True), LaunchContext(TOKEN, "/run", "/state"))
+    cpu = next(str(option.value) for option in made.options if option.flag == "-cpu")
+    tried = subprocess.run([binary, *options, "-cpu", cpu], input=script, capture_output=True)
     if tried.returncode:
-        pytest.skip(
-            f"KVM cannot give the CPU model {spec.cpu.model} here: {tried.stderr.decode().splitlines()[0]}"
-        )
+        pytest.skip(f"KVM cannot give the CPU {cpu} here: {tried.stderr.decode().splitlines()[-1]}")
+
+
+def skip_unless_huge_pages_are_free(spec: GuestSpec) -> None:
+    size = spec.memory.page_size
+    if size is None:
+        return
+    free = Path(f"/sys/kernel/mm/hugepages/hugepages-{size >> 10}kB/free_hugepages")
+    if not free.exists() or int(free.read_text()) < spec.memory.size // size:
+        pytest.skip(f"this host has not set aside {spec.memory.size // size} pages of {size}")
 
 
 def copied(case: Path, to: Path) -> Path:
@@ -183,20 +234,33 @@ def copied(case: Path, to: Path) -> Path:
     return to / "guests" / case.name
 
 
-def with_images(spec: GuestSpec, cleanup: ExitStack) -> GuestSpec:
+def with_images(spec: GuestSpec, directory: Path, cleanup: ExitStack) -> GuestSpec:
     """Make all files that the guest names; a block device that is not there is replaced by a loop device."""
     if spec.boot.kernel is not None:
         make_kernel(spec.boot.kernel)
     for file in (spec.boot.initrd, *(cdrom.file for cdrom in spec.cdrom.values())):
         if file is not None:
             make_image(file, DiskFormat.RAW)
+    if (seed := spec.cloud_init) is not None:
+        for file in (seed.password_hash_file, seed.user_data, seed.network_config):
+            if file is not None:
+                Path(file).parent.mkdir(exist_ok=True)
+                Path(file).write_text("$6$salt$0123456789")
     disks = {}
     for key, disk in spec.disk.items():
-        if disk.file.startswith("/dev/"):
+        disks[key] = disk
+        if disk.nbd is not None:
+            export = directory / f"{key}.export"
+            make_image(str(export), disk.format)
+            disks[key] = msgspec.structs.replace(
+                disk, nbd=nbd.serve(disk.nbd, export, DiskFormat.RAW, cleanup)
+            )
+        elif disk.file is not None and disk.file.startswith("/dev/"):
             disks[key] = msgspec.structs.replace(disk, file=loop_device(cleanup))
-        else:
+        elif disk.base is not None:
+            make_image(disk.base, disk.base_format)
+        elif disk.file is not None and disk.create is None:
             make_image(disk.file, disk.format)
-            disks[key] = disk
     return msgspec.structs.replace(spec, disk=disks)
 
 
@@ -239,7 +303,7 @@ def loop_device(cleanup: ExitStack) -> HostPath:
 def wrapper_for(spec: GuestSpec) -> list[str]:
     """The command that makes the interfaces a guest names and then becomes QEMU; skips where that cannot be."""
     kinds = {nic.type for nic in spec.nic.values()}
-    if kinds <= {NicType.USER}:
+    if kinds <= {NicType.USER, NicType.VHOST_USER}:
         return []
     wrapper = ["unshare", "--net", "--mount", "sh", "-c", IN_OWN_NETWORK, "sh"]
     tried = subprocess.run([*wrapper, "true"], capture_output=True, text=True)
@@ -255,7 +319,7 @@ def heartbeat(image: Path, machine: str = "q35", bus: DiskBus = DiskBus.VIRTIO_B
     """The guest that boots from the one of two disks that has something to boot."""
     blank = image.with_name("blank.img")
     make_image(str(blank), DiskFormat.RAW)
-    read_only = bus is not DiskBus.IDE
+    read_only = bus not in (DiskBus.IDE, DiskBus.SATA)
     return GuestSpec(
         name="heartbeat",
         machine=Machine(type=machine, accel=Accel.TCG),
@@ -272,7 +336,7 @@ def heartbeat(image: Path, machine: str = "q35", bus: DiskBus = DiskBus.VIRTIO_B
 @pytest.mark.parametrize(
     ("machine", "bus"),
     [
-        *[("q35", bus) for bus in DiskBus],
+        *[("q35", bus) for bus in DiskBus if bus is not DiskBus.IDE],
         *[("pc", bus) for bus in DiskBus],
     ],
 )
@@ -303,3 +367,20 @@ def test_the_log_tells_a_triple_fault_from_a_reset(
         guest.event("RESET")
         assert ("Triple fault" in (run_dir / QEMU_LOG).read_text()) == told
         console.close()
+
+
+def test_qemu_knows_every_enlightenment_by_its_name(each_qemu: str) -> None:
+    """TCG takes the names and does nothing with them, but for one: the KVM here may not have what they stand for."""
+    keys = {key for key in Hyperv.__struct_fields__ if key not in {"enabled", "spinlocks", "vendor_id"}}
+    rich = Hyperv(**{**dict.fromkeys(keys, True), "vpindex": False}, spinlocks=4096, vendor_id="KVM Hv")
+    made = build(
+        GuestSpec(name="windows", machine=Machine(accel=Accel.KVM), cpu=Cpu(model="qemu64"), hyperv=rich),
+        HostFacts(each_qemu, kvm=True),
+        LaunchContext(TOKEN, "/run", "/state"),
+    )
+    cpu = next(str(option.value) for option in made.options if option.flag == "-cpu")
+    assert cpu.count("hv-") == len(keys) + 2
+    options = ["-nodefaults", "-accel", "tcg", "-display", "none", "-S", "-qmp", "stdio"]
+    script = b'{"execute": "qmp_capabilities"}{"execute": "quit"}'
+    tried = subprocess.run([each_qemu, *options, "-cpu", cpu], input=script, capture_output=True)
+    assert (tried.returncode, tried.stderr) == (0, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -193,3 +194,14 @@ async def test_a_guest_runs_under_kvm(empty: Site) -> None:
     await empty.run("guest-start", name="idle")
     assert (await empty.run("guest-qmp", name="idle", command="query-kvm"))["enabled"] is True
     assert (await empty.view("idle"))["accel"] == "kvm"
+
+
+async def test_no_guest_inherits_what_the_daemon_has_inherited(empty: Site) -> None:
+    empty.guest("idle", IDLE)
+    with tempfile.TemporaryFile() as secret:
+        await empty.start(pass_fds=(secret.fileno(),))
+        await empty.run("guest-start", name="idle")
+        pid = (await empty.view("idle"))["pid"]
+        inode = os.fstat(secret.fileno()).st_ino
+        held = {os.stat(f"/proc/{pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{pid}/fd")}
+    assert inode not in held

@@ -92,6 +92,16 @@ async def waiting(empty: Site, tmp_path: Path, **keys: Any) -> tuple[Site, Path]
     return empty, binary
 
 
+async def pid_of(here: Site, name: str) -> int:
+    """The pid of a starting guest, as soon as it has one: its QEMU is asked first what it can do."""
+    async with asyncio.timeout(DEADLINE):
+        while (pid := (await here.phase(name, "starting"))["pid"]) is None:
+            # No event announces a process that does not answer yet.
+            await asyncio.sleep(0.02)
+    assert isinstance(pid, int)
+    return pid
+
+
 async def test_a_guest_that_waits_says_for_whom(empty: Site, tmp_path: Path) -> None:
     here, _ = await waiting(empty, tmp_path)
     assert "Waits for:  first" in (await here.cli("status", "second"))[1]
@@ -119,7 +129,7 @@ async def test_two_who_wait_for_the_same_at_once_are_both_served(empty: Site, tm
     # The next command on another connection is answered after the first was taken.
     assert (await here.view("second"))["waiting-for"] == ["first"]
     fake_qemu.set_modes(binary, "")
-    await killed((await here.phase("first", "starting"))["pid"])
+    await killed(await pid_of(here, "first"))
     async with asyncio.timeout(DEADLINE):
         outcomes = await everything
     assert isinstance(outcomes, list)

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from qsup.argv.build import build
@@ -19,10 +22,21 @@ if TYPE_CHECKING:
 
 
 def text_of(case: Path) -> str:
-    """The command line and the sockets of a guest file, as if its directory were ``/etc/qsup``."""
+    """The command line, sockets, helpers, QMP commands and files of a guest file, as if it lay in ``/etc/qsup``."""
     invocation = build(load_case(case), FACTS, CONTEXT)
     sockets = "".join(f"# fd {listener.fd}: {listener.file}\n" for listener in invocation.listeners)
-    return (sockets + render(invocation)).replace(str(case.parents[1]), "/etc/qsup")
+    commands = "".join(
+        f"# QMP: {json.dumps(msgspec.to_builtins(command))}\n" for command in invocation.commands
+    )
+    files = "".join(
+        f"# file: {json.dumps(msgspec.to_builtins(file, enc_hook=str))}\n" for file in invocation.files
+    )
+    helpers = "".join(
+        f"# {helper.name}{f' at fd {helper.qemu_fd}' if helper.qemu_fd else ''}: {shlex.join(helper.argv)}\n"
+        for helper in invocation.helpers
+    )
+    head = sockets + helpers + commands + files
+    return (head + render(invocation)).replace(str(case.parents[1]), "/etc/qsup")
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)

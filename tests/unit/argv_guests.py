@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from qsup.argv.build import build
-from qsup.argv.invocation import HostFacts, Invocation, LaunchContext
+from qsup.argv.facts import HostFacts
+from qsup.argv.invocation import Invocation, LaunchContext
 from qsup.spec.base import HostPath
-from qsup.spec.devices import Disk
 from qsup.spec.model import GuestSpec
+from qsup.spec.tables.disk import Disk
 
 KVM = HostFacts("/usr/bin/qemu-system-x86_64", kvm=True)
 TCG = HostFacts("/usr/bin/qemu-system-x86_64", kvm=False)
-CONTEXT = LaunchContext("0123456789abcdef", "/run/qsup/guests/web1/0123456789abcdef")
+CONTEXT = LaunchContext(
+    "0123456789abcdef", "/run/qsup/guests/web1/0123456789abcdef", "/var/lib/qsup/guests/web1"
+)
 
 
 def disk(file: str = "/d", **keys: Any) -> Disk:

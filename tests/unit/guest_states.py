@@ -88,6 +88,12 @@ RUN_STATES = [
     "io-error",
     "nonsense",
 ]
+HELPERS: list[inputs.HelperExited] = [
+    inputs.HelperExited("tpm", ExitStatus("signal", 9), ""),
+    inputs.HelperExited("share-data", None, "virtiofsd: trouble\n"),
+    inputs.HelperExited("net-lan", ExitStatus("exit", 1), "port taken\n", replaceable=True),
+    inputs.HelperExited("net-lan", None, "nobody listens", replaceable=True, started=False),
+]
 
 INPUTS: list[inputs.Input] = [
     *(inputs.Command(verb, "root") for verb in Verb),
@@ -108,6 +114,7 @@ INPUTS: list[inputs.Input] = [
     inputs.Exited(ExitStatus("exit", 0), ""),
     inputs.Exited(ExitStatus("signal", 9), "qemu: trouble\n"),
     inputs.Exited(None, ""),
+    *HELPERS,
     inputs.StatusKnown(ExitStatus("signal", 6)),
     *(inputs.Timer(name) for name in TIMERS),
     inputs.Restored(same_boot=True),

@@ -130,7 +130,7 @@ async def test_endless_answers_to_somebody_else_are_cut(tmp_path: Path) -> None:
 
     async with serving(tmp_path, script):
         with pytest.raises(QmpLost, match="more than 4194304 bytes"):
-            await ask(tmp_path)
+            await agent_execute(tmp_path, "agent.sock", "guest-ping", {}, deadline=60, expect_reply=True)
 
 
 @pytest.mark.parametrize(

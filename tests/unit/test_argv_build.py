@@ -8,17 +8,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsup.argv.build import build
-from qsup.argv.invocation import QMP_FD, HostFacts
+from qsup.argv.facts import HostFacts
+from qsup.argv.invocation import QMP_FD
 from qsup.argv.nic import derived_mac
 from qsup.argv.render import render
 from qsup.errors import SpecError
 from qsup.spec.base import HostPath
-from qsup.spec.devices import Agent, Cache, Cdrom, DiskBus, Display, DisplayType, Nic, NicType, Rng, Serial
-from qsup.spec.model import Accel, Boot, Cpu, GuestSpec, Machine, Memory, Qemu
+from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, RestartOn, RestartPolicy
+from qsup.spec.tables.agent import Agent
+from qsup.spec.tables.boot import Boot
+from qsup.spec.tables.cpu import Cpu
+from qsup.spec.tables.disk import Cache, Cdrom, CdromBus, DiskBus
+from qsup.spec.tables.display import Display, DisplayType
+from qsup.spec.tables.machine import Accel, Machine
+from qsup.spec.tables.memory import Memory, MemoryBackend
+from qsup.spec.tables.nic import Nic, NicType
+from qsup.spec.tables.numa import Numa
+from qsup.spec.tables.qemu import Qemu
+from qsup.spec.tables.rng import Rng
+from qsup.spec.tables.serial import Serial
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, TCG, built, disk, guest
 from tests.unit.argv_parsing import devices, shape_of, values
+
+GIB = Size.parse("1 GiB")
+NO_MARKS = str.maketrans("", "", ",=")
+"""Features of a CPU are refused with a comma or an equals sign in their names: nothing quotes them there."""
 
 
 def spelled(text: str, tap: bool) -> GuestSpec:
@@ -29,7 +45,10 @@ def spelled(text: str, tap: bool) -> GuestSpec:
         name=f"g{text}",
         description=text,
         machine=Machine(type=f"q35{text}", accel=Accel.AUTO),
-        cpu=Cpu(model=f"c{text.replace(',', '')}"),
+        cpu=Cpu(model=f"c{text.replace(',', '')}", features={f"f{text.translate(NO_MARKS)}": True}),
+        numa={f"a{text}": Numa(cpus="0", memory=GIB, distance={f"a{text}": 10})},
+        memory=Memory(size=GIB, backend=MemoryBackend.FILE, path=path),
+        uuid=f"1{text}",
         boot=Boot(kernel=path, initrd=path, cmdline=f"c{text}"),
         disk={f"d{text}": disk(path)},
         cdrom={f"r{text}": Cdrom(file=path)},
@@ -171,17 +190,18 @@ def test_no_two_devices_share_a_place(machine: str) -> None:
     disks = {
         f"{bus.name}{index}": disk(bus=bus) for bus in DiskBus if bus is not DiskBus.IDE for index in range(4)
     }
+    ide = {"ide1": disk(bus=DiskBus.IDE), "ide2": disk(bus=DiskBus.IDE)} if machine == "pc" else {}
     invocation = built(
         machine=Machine(type=machine),
-        disk=disks | {"ide1": disk(bus=DiskBus.IDE), "ide2": disk(bus=DiskBus.IDE)},
-        cdrom={"one": Cdrom(), "two": Cdrom()},
+        disk=disks | ide,
+        cdrom={"one": Cdrom(), "two": Cdrom(), "usb": Cdrom(bus=CdromBus.USB), "x": Cdrom(bus=CdromBus.USB)},
         nic={f"n{index}": Nic() for index in range(8)},
         serial={"console": Serial()},
         display=Display(type=DisplayType.VNC),
         rng=Rng(enabled=True),
         agent=Agent(enabled=True),
     )
-    keys = ("bus", "addr", "unit", "scsi-id", "nr")
+    keys = ("bus", "addr", "port", "unit", "scsi-id", "nr")
     places = Counter(
         tuple(device.get(key) for key in keys) for device in devices(invocation).values() if "bus" in device
     )

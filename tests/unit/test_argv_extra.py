@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from qsup.argv.build import build
 from qsup.argv.extra import REFUSED, check_args
-from qsup.argv.invocation import HostFacts, LaunchContext
+from qsup.argv.facts import HostFacts
+from qsup.argv.invocation import LaunchContext
 from qsup.errors import SpecError
-from qsup.spec.model import GuestSpec, Qemu
+from qsup.spec.model import GuestSpec
+from qsup.spec.tables.qemu import Qemu
 
 FACTS = HostFacts("qemu-system-x86_64", kvm=True)
-CONTEXT = LaunchContext("0123456789abcdef", "/run/x")
+CONTEXT = LaunchContext("0123456789abcdef", "/run/x", "/s")
 
 
 @pytest.mark.parametrize("option", sorted(REFUSED))

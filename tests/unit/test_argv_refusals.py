@@ -6,8 +6,15 @@ from qsup.argv.build import build
 from qsup.argv.invocation import LaunchContext
 from qsup.errors import SpecError
 from qsup.spec.base import HostPath
-from qsup.spec.devices import Aio, Cdrom, DiskBus, Display, DisplayType, Nic, NicModel, NicType, Serial
-from qsup.spec.model import Accel, Boot, Cpu, Machine, Memory
+from qsup.spec.tables.boot import Boot
+from qsup.spec.tables.cpu import Cpu
+from qsup.spec.tables.disk import Aio, Cdrom, CdromBus, DiskBus
+from qsup.spec.tables.display import Display, DisplayType
+from qsup.spec.tables.machine import Accel, Iommu, Machine
+from qsup.spec.tables.memory import Memory, MemoryBackend
+from qsup.spec.tables.nic import Nic, NicModel, NicType
+from qsup.spec.tables.numa import Numa
+from qsup.spec.tables.serial import Serial
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, built, disk, guest
 from tests.unit.argv_parsing import values
@@ -18,7 +25,30 @@ IMPOSSIBLE = {
         "memory.size is 1048577 B",
     ),
     "no memory": (guest(memory=Memory(size=Size(0))), "at least one"),
-    "cpu model with features": (guest(cpu=Cpu(model="max,-avx")), "features go into qemu.args"),
+    "cpu model with features": (guest(cpu=Cpu(model="max,-avx")), "features go into cpu.features"),
+    "feature that is two": (guest(cpu=Cpu(features={"avx=on,+sse": True})), "no feature has a comma"),
+    "vCPUs that make up no topology": (
+        guest(cpu=Cpu(count=3, threads=2)),
+        "cpu: 3 vCPUs cannot be made of 2",
+    ),
+    "file backend without a path": (guest(memory=Memory(backend=MemoryBackend.FILE)), "needs `path`"),
+    "NUMA node of no set of vCPUs": (guest(numa={"a": Numa(cpus="2-1")}), "numa.a: .*backwards"),
+    "Intel IOMMU on pc": (
+        guest(machine=Machine(type="pc", iommu=Iommu.INTEL)),
+        'machine.iommu = "intel" is for q35',
+    ),
+    "microvm with an IOMMU": (
+        guest(machine=Machine(type="microvm", iommu=Iommu.VIRTIO)),
+        "no PCI bus for virtio-iommu-pci",
+    ),
+    "microvm with NUMA nodes": (
+        guest(machine=Machine(type="microvm"), numa={"a": Numa()}),
+        "a microvm has no NUMA nodes",
+    ),
+    "microvm with slots for memory": (
+        guest(machine=Machine(type="microvm"), memory=Memory(max=Size(1 << 40), slots=1)),
+        "nothing can be plugged into a microvm",
+    ),
     "unknown boot device": (guest(boot=Boot(order=("root",))), 'no disk, cdrom or nic has the id "root"'),
     "ambiguous boot device": (
         guest(disk={"a": disk()}, nic={"a": Nic()}, boot=Boot(order=("a",))),
@@ -26,19 +56,22 @@ IMPOSSIBLE = {
     ),
     "boot device twice": (guest(disk={"a": disk()}, boot=Boot(order=("a", "a"))), '"a" stands in it twice'),
     "initrd without a kernel": (guest(boot=Boot(initrd=HostPath("/i"))), "are for boot.kernel"),
-    "read-only IDE disk": (
-        guest(disk={"a": disk(bus=DiskBus.IDE, read_only=True)}),
-        "disk.a: an IDE disk cannot",
+    "read-only SATA disk": (
+        guest(disk={"a": disk(bus=DiskBus.SATA, read_only=True)}),
+        'disk.a.read-only: a disk on bus = "sata" cannot',
     ),
-    "native I/O with a page cache": (guest(disk={"a": disk(aio=Aio.NATIVE)}), 'disk.a: aio = "native" needs'),
+    "native I/O with a page cache": (
+        guest(disk={"a": disk(aio=Aio.NATIVE)}),
+        'disk.a.aio: "native" needs cache',
+    ),
     "too many virtio disks": (
-        guest(disk={f"d{i}": disk() for i in range(16)}),
-        "room for 15 virtio-blk and nvme",
+        guest(disk={f"d{i}": disk() for i in range(24)}),
+        "room for 23 virtio-blk and nvme",
     ),
     "too many NICs": (guest(nic={f"n{i}": Nic() for i in range(9)}), "room for 8 NICs"),
-    "too many IDE drives on q35": (
+    "too many SATA drives on q35": (
         guest(cdrom={f"c{i}": Cdrom() for i in range(7)}),
-        "room for 6 IDE drives",
+        "room for 6 SATA drives",
     ),
     "too many IDE drives on pc": (
         guest(machine=Machine(type="pc"), cdrom={f"c{i}": Cdrom() for i in range(5)}),
@@ -47,17 +80,49 @@ IMPOSSIBLE = {
     "too many serial ports": (guest(serial={f"s{i}": Serial() for i in range(5)}), "a guest can have 4"),
     "tap without an interface": (guest(nic={"a": Nic(type=NicType.TAP)}), "nic.a: .* needs `interface`"),
     "bridge without a name": (guest(nic={"a": Nic(type=NicType.BRIDGE)}), "nic.a: .* needs `bridge`"),
+    "socket that leads nowhere": (
+        guest(nic={"a": Nic(type=NicType.SOCKET)}),
+        "nic.a: .* one of `listen`, `connect` and `multicast`",
+    ),
+    "vhost-user without a socket": (
+        guest(nic={"a": Nic(type=NicType.VHOST_USER)}),
+        "nic.a: .* needs `socket`",
+    ),
+    "vhost-user with a real card": (
+        guest(nic={"a": Nic(type=NicType.VHOST_USER, socket=HostPath("/s"), model=NicModel.E1000)}),
+        'nic.a: type = "vhost-user" needs model = "virtio-net"',
+    ),
+    "a real card with an MTU": (
+        guest(nic={"a": Nic(model=NicModel.E1000, mtu=9000)}),
+        'nic.a: only model = "virtio-net" has `mtu` and `queues`',
+    ),
     "helper that would be a shell's": (
         guest(nic={"a": Nic(type=NicType.BRIDGE, bridge="br0", helper=HostPath("/bin/true; reboot"))}),
         "through a shell",
     ),
     "microvm with an IDE disk": (
         guest(machine=Machine(type="microvm"), disk={"a": disk(bus=DiskBus.IDE)}),
-        "a microvm has no IDE bus",
+        'disk-a: a microvm has no "ide"; write bus = "virtio-scsi"',
+    ),
+    "IDE on q35": (guest(disk={"a": disk(bus=DiskBus.IDE)}), 'has no IDE; write bus = "sata"'),
+    "CD-ROM on IDE on q35": (guest(cdrom={"a": Cdrom(bus=CdromBus.IDE)}), 'has no IDE; write bus = "sata"'),
+    "too many SATA drives on pc": (
+        guest(machine=Machine(type="pc"), cdrom={f"c{i}": Cdrom(bus=CdromBus.SATA) for i in range(7)}),
+        "room for 6 SATA drives",
+    ),
+    "too many USB drives": (
+        guest(disk={f"d{i}": disk(bus=DiskBus.USB) for i in range(16)}),
+        "there are 16 USB devices; the controller has room for 15",
+    ),
+    "SCSI disks that differ": (
+        guest(
+            disk={"a": disk(bus=DiskBus.VIRTIO_SCSI, queues=2), "b": disk(bus=DiskBus.VIRTIO_SCSI, queues=3)}
+        ),
+        "disk.b.queues: all disks on .* share one controller, and disk.a.queues is 2",
     ),
     "microvm with NVMe": (
         guest(machine=Machine(type="microvm"), disk={"a": disk(bus=DiskBus.NVME)}),
-        "no PCI bus for nvme",
+        'disk-a: a microvm has no "nvme"',
     ),
     "microvm with a real card": (
         guest(machine=Machine(type="microvm"), nic={"a": Nic(model=NicModel.E1000)}),
@@ -65,7 +130,7 @@ IMPOSSIBLE = {
     ),
     "microvm with a screen": (
         guest(machine=Machine(type="microvm"), display=Display(type=DisplayType.VNC)),
-        "no PCI bus for VGA",
+        "no PCI bus for qemu-xhci",
     ),
 }
 
@@ -78,15 +143,15 @@ def test_what_no_qemu_could_start_is_refused_with_the_guests_name_and_the_reason
 
 
 def test_a_vnc_socket_may_have_a_path_of_107_bytes_and_no_more() -> None:
-    longest = LaunchContext(CONTEXT.token, "/" + "é" * 48 + "r")
+    longest = LaunchContext(CONTEXT.token, "/" + "é" * 48 + "r", "/s")
     assert values(built(context=longest, display=Display(type=DisplayType.VNC)), "-vnc")
-    too_long = LaunchContext(CONTEXT.token, longest.run_dir + "r")
+    too_long = LaunchContext(CONTEXT.token, longest.run_dir + "r", "/s")
     with pytest.raises(SpecError, match="has 108 bytes, and 107 are the most"):
         built(context=too_long, display=Display(type=DisplayType.VNC))
 
 
 def test_a_run_directory_that_qemu_would_expand_is_refused_where_a_log_goes_there() -> None:
-    percent = LaunchContext(CONTEXT.token, "/run/%d")
+    percent = LaunchContext(CONTEXT.token, "/run/%d", "/s")
     built(context=percent)
     with pytest.raises(SpecError, match="it would expand the '%'"):
         built(context=percent, machine=Machine(accel=Accel.TCG))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,10 +15,13 @@ from qsup.errors import QsupError
 from qsup.guest import actor as module
 from qsup.guest.actor import Actor
 from qsup.guest.host import Host
+from qsup.guest.launch import Running
 from qsup.guest.phase import Phase, Verb
 from qsup.paths import Paths
+from qsup.probe.prober import Prober
+from qsup.probe.programs import Programs
 from qsup.proc.bounded import Keeper
-from qsup.spec.model import GuestSpec
+from qsup.spec.model import DaemonConfig, GuestSpec
 
 
 async def _fails(*_: object) -> None:
@@ -26,7 +31,8 @@ async def _fails(*_: object) -> None:
 @pytest.fixture
 def host(tmp_path: Path, qemu_binary: str) -> Host:
     paths = Paths(tmp_path, tmp_path / "run", tmp_path / "state")
-    return Host(paths, Bus(), Keeper(), qemu_binary, clock.boot_id())
+    prober = Prober(None, clock.boot_id())
+    return Host(paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, Programs(DaemonConfig()))
 
 
 async def test_a_launch_that_meets_a_bug_is_a_start_that_failed(
@@ -72,3 +78,39 @@ async def test_a_step_that_meets_a_bug_answers_and_goes_on(
     assert await actor.command(Verb.STOP, "test") == "already stopped"
     life.cancel()
     await asyncio.gather(life, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("run_state", "done"), [("prelaunch", ["prepare"]), ("running", []), ("paused", [])])
+async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_the_launch_wants(
+    run_state: str, done: list[str], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Told:
+        """A line to a QEMU in this run state."""
+
+        def __init__(self, *_: object) -> None:
+            self.session = None
+
+        async def open(self, *_: object) -> None:
+            pass
+
+        async def run_state(self) -> str:
+            return run_state
+
+        async def prepare(self) -> None:
+            told.append("prepare")
+
+        async def serve(self) -> None:
+            pass
+
+        async def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "Line", Told)
+    actor = Actor(GuestSpec(name="web1"), host)
+    running = cast("Running", object())
+    actor.running = running
+    async with asyncio.TaskGroup() as actor._tasks:
+        await actor._open_line(running, cast("socket.socket", None), 1.0, fresh=False)
+    assert told == done

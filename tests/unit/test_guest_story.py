@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from qsup.guest import inputs
-from qsup.guest.effects import Arm, Cancel, Effect, Persist, Publish, Reply, Signal, Spawn
+from qsup.guest.effects import Arm, Cancel, Effect, Persist, Publish, Reply, Signal, Spawn, StartHelper
 from qsup.guest.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
@@ -21,7 +21,7 @@ from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy
 from qsup.units import Duration
-from tests.unit.guest_states import EVENTS, RUN_STATES, env
+from tests.unit.guest_states import EVENTS, HELPERS, RUN_STATES, env
 
 policies = st.builds(
     RestartPolicy,
@@ -32,6 +32,7 @@ policies = st.builds(
         RestartOn,
         guest_panic=st.sampled_from([None, *Reaction]),
         guest_shutdown=st.sampled_from([None, *Reaction]),
+        helper_died=st.sampled_from([None, Reaction.RESTART, Reaction.STOP, Reaction.IGNORE]),
     ),
 )
 
@@ -70,7 +71,7 @@ class World(RuleBasedStateMachine):
             case Publish() | Reply():
                 asked = {self.durable.phase, self.state.phase} <= ASKABLE
                 assert asked or self.durable.phase == self.state.phase, "told before it was written"
-            case Signal():
+            case Signal() | StartHelper():
                 assert self.processes == 1
             case _:
                 pass
@@ -111,6 +112,11 @@ class World(RuleBasedStateMachine):
     @rule(run_state=st.sampled_from(RUN_STATES))
     def answer(self, run_state: str) -> None:
         self.happen(inputs.RunState(run_state))
+
+    @precondition(lambda self: self.processes)
+    @rule(exited=st.sampled_from(HELPERS))
+    def lose_helper(self, exited: inputs.HelperExited) -> None:
+        self.happen(exited)
 
     @precondition(lambda self: self.processes)
     @rule()

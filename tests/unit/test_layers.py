@@ -24,11 +24,13 @@ LEAVES: Final = frozenset(
 BELOW: Final[dict[str, frozenset[str]]] = {
     "spec": frozenset(),
     "argv": frozenset({"spec"}),
+    "importer": frozenset({"spec", "argv"}),
     "proc": frozenset({"argv"}),
     "qmp": frozenset(),
-    "probe": frozenset({"argv"}),
-    "preflight": frozenset({"spec", "argv", "probe"}),
-    "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "preflight"}),
+    "probe": frozenset({"spec", "argv"}),
+    "firmware": frozenset({"spec", "argv"}),
+    "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
+    "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight"}),
     "order": frozenset(),
     "supervisor": frozenset({"spec", "argv", "proc", "qmp", "probe", "preflight", "guest", "order"}),
     "control": frozenset({"spec", "argv", "proc", "qmp", "guest", "supervisor"}),
@@ -39,16 +41,33 @@ BELOW: Final[dict[str, frozenset[str]]] = {
 """What each part may import beside leaves and itself. A new part has to be given its place here."""
 
 EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
-    "cli.check": frozenset({"spec", "argv", "probe", "preflight"}),
+    "cli.importing": frozenset({"spec", "importer"}),
+    "cli.change": frozenset({"spec"}),
+    "cli.edit": frozenset({"spec"}),
+    "cli.explain": frozenset({"spec"}),
+    "cli.check": frozenset({"spec", "argv", "probe", "preflight", "proc"}),
+    "cli.selection": frozenset({"spec"}),
+    "cli.new": frozenset({"spec"}),
 }
-"""What one module may import beyond its part: ``qsup check`` looks at guest files where no daemon runs."""
+"""What one module may import beyond its part: what looks at guest files, or writes them, where no daemon runs."""
 
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "guest")
+PURE_PARTS: Final = ("spec", "argv", "importer", "guest")
 WITH_IO: Final = frozenset(
-    {"spec.load", "guest.actor", "guest.host", "guest.launch", "guest.line", "guest.record"}
+    {
+        "spec.files",
+        "spec.load",
+        "guest.actor",
+        "guest.helpers",
+        "guest.host",
+        "guest.launch",
+        "guest.line",
+        "guest.prepare",
+        "guest.record",
+        "guest.seed",
+    }
 )
 """In the parts where the thinking is, everything is pure except these."""
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from qsup.argv.helper import Helper
+from qsup.argv.invocation import QmpCommand
 from qsup.errors import RecordError
 from qsup.guest import record
 from qsup.guest.phase import Phase
 from qsup.guest.state import State
 from qsup.proc.identity import Identity
+from qsup.spec import codec
+from qsup.spec.model import GuestSpec
 from tests.unit.guest_states import STATES
 
 
@@ -27,13 +32,19 @@ def test_every_state_comes_back_as_it_was_written(phase: Phase, tmp_path: Path) 
 def test_a_launch_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "launch.json"
     identity = Identity(pid=7, start_time=8, boot_id="b", token="t")
+    commands = (QmpCommand("set_link", {"name": "nic-lan", "up": False}),)
     written = record.LaunchRecord(
-        boot_id="b", token="t", accel="kvm", spec=msgspec.Raw(b'{"name":"a"}'), identity=identity
+        boot_id="b",
+        token="t",
+        accel="kvm",
+        spec=msgspec.Raw(b'{"name":"a"}'),
+        commands=commands,
+        identity=identity,
     )
     record.write(path, written)
     read = record.read_launch(path)
     assert read is not None
-    assert (read.identity, bytes(read.spec)) == (identity, b'{"name":"a"}')
+    assert (read.identity, read.commands, bytes(read.spec)) == (identity, commands, b'{"name":"a"}')
 
 
 def test_no_record_is_no_error(tmp_path: Path) -> None:
@@ -81,3 +92,40 @@ def test_a_full_disk_leaves_the_old_record(tmp_path: Path) -> None:
     kept = record.read_state(path)
     assert kept is not None
     assert kept.boot_id == "old"
+
+
+KEPT = Path(__file__).parent / "records"
+"""Records as earlier versions of qsup wrote them."""
+
+
+def test_a_launch_of_version_1_is_read_as_one_without_helpers(tmp_path: Path) -> None:
+    path = tmp_path / "launch.json"
+    shutil.copy(KEPT / "launch-1.json", path)
+    read = record.read_launch(path)
+    assert read is not None
+    assert (read.version, read.token, read.helpers) == (record.VERSION, "0123456789abcdef", ())
+    assert read.identity is not None
+    assert read.identity.pid == 4711
+    assert codec.decode(bytes(read.spec)) == GuestSpec(name="web1")
+
+
+def test_a_state_of_version_1_is_read_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    shutil.copy(KEPT / "state-1.json", path)
+    read = record.read_state(path)
+    assert read is not None
+    assert (read.version, read.state) == (record.VERSION, STATES[Phase.RUNNING])
+
+
+def test_helpers_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "launch.json"
+    helper = Helper("tpm", ("/usr/bin/swtpm", "socket"), 7, b"\0\xff", 8, "/state/tpm")
+    identity = Identity(pid=7, start_time=8, boot_id="b", token="t")
+    helpers = (record.HelperRecord(helper=helper, identity=identity), record.HelperRecord(helper=helper))
+    record.write(
+        path,
+        record.LaunchRecord(boot_id="b", token="t", accel="kvm", spec=msgspec.Raw(b"{}"), helpers=helpers),
+    )
+    read = record.read_launch(path)
+    assert read is not None
+    assert read.helpers == helpers

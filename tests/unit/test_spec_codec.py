@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from qsup.errors import RecordError
 from qsup.spec import codec
 from qsup.spec.base import HostPath
-from qsup.spec.devices import Disk
 from qsup.spec.load import load
-from qsup.spec.model import GuestSpec, Memory
+from qsup.spec.model import GuestSpec
 from qsup.spec.policy import RestartOn, RestartPolicy, Stop, StopMethod
+from qsup.spec.tables.disk import Disk
+from qsup.spec.tables.memory import Memory
 from qsup.units import Duration, Size
 from tests.conftest import ROOT
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from qsup.spec.base import HostPath
-from qsup.spec.devices import Disk, Nic, Serial
 from qsup.spec.diff import diff
-from qsup.spec.model import Boot, GuestSpec, Memory
+from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, RestartOn, RestartPolicy, Stop
+from qsup.spec.tables.boot import Boot
+from qsup.spec.tables.credential import Credential
+from qsup.spec.tables.disk import Disk
+from qsup.spec.tables.memory import Memory
+from qsup.spec.tables.nic import Nic
+from qsup.spec.tables.serial import Serial
 from qsup.units import Duration, Size
 
 
@@ -48,3 +53,11 @@ def test_differences_come_in_the_order_of_the_declarations() -> None:
         old, stop=Stop(timeout=Duration(1)), boot=Boot(kernel=HostPath("/k")), description="x"
     )
     assert [change.path for change in diff(old, new)] == ["description", "boot.kernel", "stop.timeout"]
+
+
+def test_a_credential_is_compared_and_not_shown() -> None:
+    old = GuestSpec(name="a", credential={"t.x": Credential(text="hush")})
+    new = GuestSpec(name="a", credential={"t.x": Credential(text="hush now")})
+    (change,) = diff(old, new)
+    assert str(change) == "credential.t.x.text: (not shown) → (not shown)"
+    assert "hush" not in "".join(str(change) for change in diff(old, GuestSpec(name="a")))

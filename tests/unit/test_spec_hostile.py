@@ -22,7 +22,7 @@ from tests.unit.test_spec_load import configuration
     [
         (b"a = '\xff'", "not UTF-8"),
         (b"#" * (FILE_LIMIT + 1), "larger than 1 MiB"),
-        (b"\xef\xbb\xbfautostart = true\n", "begins with a byte order mark; save it as UTF-8 without one"),
+        (b"\xef\xbb\xbfautostart = 1\n", "guests/web1.toml:1: autostart: must be true or false"),
     ],
 )
 def test_a_file_that_is_no_text_is_a_problem(data: bytes, told: str, tmp_path: Path) -> None:

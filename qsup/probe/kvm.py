@@ -1,4 +1,4 @@
-"""What this host's QEMU and kernel can do, as far as a launch depends on it."""
+"""Whether the kernel gives us KVM."""
 
 from __future__ import annotations
 
@@ -6,25 +6,10 @@ import fcntl
 import os
 from typing import Final
 
-from qsup.argv.invocation import HostFacts
-from qsup.errors import LaunchError
-
 KVM: Final = "/dev/kvm"
 _GET_API_VERSION: Final = 0xAE00
 API_VERSION: Final = 12
 """The only version there has been since Linux 2.6.22."""
-
-
-def probe(binary: str) -> HostFacts:
-    """The facts; raises LaunchError if the binary is not there or cannot be executed."""
-    if not os.path.exists(binary):
-        raise LaunchError(
-            f"{binary} does not exist; install QEMU (Debian: qemu-system-x86, Fedora: qemu-system-x86-core), "
-            "or name the binary: qemu-binary in qsup.toml, [qemu] binary in the guest's file"
-        )
-    if not os.path.isfile(binary) or not os.access(binary, os.X_OK):
-        raise LaunchError(f"{binary} is not an executable file")
-    return HostFacts(binary=binary, kvm=kvm_trouble() is None)
 
 
 def kvm_trouble() -> str | None:

@@ -1,0 +1,36 @@
+"""The watchdog device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from qsup.argv.board import SLOT_WATCHDOG, Board
+from qsup.argv.invocation import Option
+from qsup.argv.quote import device, pairs
+from qsup.errors import SpecError
+from qsup.spec.tables.watchdog import WatchdogModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qsup.argv.draft import Draft
+
+
+def options(draft: Draft) -> Iterator[Option]:
+    """The device, and what follows when it fires."""
+    watchdog = draft.spec.watchdog
+    match watchdog.model:
+        case WatchdogModel.NONE:
+            return
+        case WatchdogModel.I6300ESB:
+            yield device({**draft.board.pci("i6300esb", SLOT_WATCHDOG), "id": "watchdog"})
+        case WatchdogModel.IB700:
+            yield device({"driver": "ib700", "id": "watchdog"})
+        case WatchdogModel.ITCO:
+            if draft.board is not Board.Q35:
+                raise SpecError('watchdog.model = "itco" is a part of the q35 board; use "i6300esb"')
+            # The board has it in any case; older machine types do not let it do anything.
+            yield Option("-global", pairs(driver="ICH9-LPC", property="noreboot", value=False))
+        case never:
+            assert_never(never)
+    yield Option("-action", pairs(watchdog=watchdog.action))

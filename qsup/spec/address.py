@@ -1,0 +1,54 @@
+"""Addresses on a network as guest files write them: `127.0.0.1:1234`, `[::1]:1234`. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final, NamedTuple
+
+from qsup.spec.base import form
+
+ENDPOINT: Final = form(
+    r"^([0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}$(?!\n)",
+    'write "127.0.0.1:1234", or "[::1]:1234": an address and a port',
+)
+
+
+class Endpoint(NamedTuple):
+    """An address without brackets, and a port."""
+
+    host: str
+    port: str
+
+    @classmethod
+    def of(cls, text: str) -> Endpoint:
+        """The two parts of a text in the form of ``ENDPOINT``."""
+        host, _, port = text.rpartition(":")
+        return cls(host.removeprefix("[").removesuffix("]"), port)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is none, as a sentence; None if it is one."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return f'"{self.host}" is no IP address'
+        return port_trouble(self.port)
+
+    @property
+    def is_multicast(self) -> bool:
+        """Whether a group of hosts listens there. For sound ones only."""
+        return ipaddress.ip_address(self.host).is_multicast
+
+
+def port_trouble(port: str) -> str | None:
+    """Why digits are no port, as a sentence; None if they are one."""
+    return None if 1 <= int(port) <= 65535 else f'"{port}" is no port; ports go from 1 to 65535'
+
+
+def ipv4_trouble(address: str) -> str | None:
+    """Why a text is no IPv4 address, as a sentence; None if it is one."""
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError:
+        return f'"{address}" is no IPv4 address'
+    return None

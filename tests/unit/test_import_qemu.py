@@ -1,0 +1,204 @@
+"""What becomes of a command line of QEMU: every option of it ends up in the guest file or in a note."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import suppress
+
+import pytest
+import tomli
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qsup.errors import SpecError
+from qsup.importer.draft import Severity
+from qsup.importer.qemu.line import draft_of
+from qsup.importer.qemu.words import Keys, Option, split
+from qsup.importer.settle import Imported, settle
+from qsup.spec.specifiers import resolve
+
+BARE = "-nodefaults -display none "
+
+
+def imported(line: str, name: str = "web1") -> Imported:
+    return settle(draft_of(shlex.split(line), name))
+
+
+def told(guest: Imported, severity: Severity) -> list[str]:
+    return [note.what for note in guest.notes if note.severity is severity]
+
+
+def test_a_usual_script_comes_over() -> None:
+    guest = imported(
+        "qemu-system-x86_64 -name web2 -enable-kvm -machine q35 -cpu host,-vmx,+aes -smp 4,sockets=1,cores=4 -m 2G"
+        " -drive file=/srv/a.qcow2,if=virtio,format=qcow2,cache=none,aio=native -cdrom /srv/x.iso"
+        " -nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:2222-:22 -nographic -boot order=d",
+        "",
+    )
+    assert resolve(tomli.loads(guest.toml), guest.name) == (guest.table, [])
+    assert guest.name == "web2"
+    assert guest.table["machine"] == {"type": "q35", "accel": "kvm"}
+    assert guest.table["cpu"]["features"] == {"vmx": False, "aes": True}
+    assert guest.spec.cpu.count == 4
+    assert str(guest.spec.memory.size) == "2 GiB"
+    disk = guest.table["disk"]["virtio"]
+    assert (disk["bus"], disk["cache"], disk["aio"]) == ("virtio-blk", "none", "native")
+    assert guest.table["nic"]["net0"] == {"type": "user", "forward": ["tcp:127.0.0.1:2222:22"]}
+    assert guest.table["boot"]["order"] == ["cdrom"]
+    assert list(guest.spec.serial) == ["console"]
+
+
+def test_the_forms_of_an_option_mean_the_same() -> None:
+    devices = [
+        '-device {"driver":"virtio-net-pci","netdev":"n0","mac":"52:54:00:00:00:01"}',
+        "-device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01",
+        "-device driver=virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01",
+    ]
+    tables = [imported(f"{BARE} -netdev user,id=n0 {shlex.join(one.split(' ', 1))}").table for one in devices]
+    assert tables[0] == tables[1] == tables[2]
+    assert tables[0]["nic"]["net0"]["mac"] == "52:54:00:00:00:01"
+
+
+def test_a_chain_of_block_nodes_is_one_disk() -> None:
+    storage = {"driver": "file", "filename": "/srv/a,b.qcow2", "node-name": "s0", "cache": {"direct": True}}
+    image = {"driver": "qcow2", "file": "s0", "node-name": "f0", "discard": "unmap", "read-only": True}
+    line = [*BARE.split(), "-blockdev", json.dumps(storage), "-blockdev", json.dumps(image)]
+    guest = settle(
+        draft_of([*line, "-device", "virtio-blk-pci,drive=f0,id=root,serial=X,bootindex=1"], "web1")
+    )
+    disk = guest.table["disk"]["root"]
+    assert disk["file"] == "/srv/a,b.qcow2"
+    assert (disk["cache"], disk["discard"], disk["read-only"]) == ("none", "unmap", True)
+    assert guest.table["boot"]["order"] == ["root"]
+
+
+def test_what_qsup_does_by_itself_is_nothing_to_tell() -> None:
+    guest = imported(
+        f"{BARE} -S -no-user-config -daemonize -pidfile /run/x -qmp unix:/run/q,server -sandbox on -msg timestamp=on"
+    )
+    assert guest.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "severity", "what"),
+    [
+        ("-device virtio-blk-pci,drive=gone", Severity.LOST, "-device virtio-blk-pci,drive=gone"),
+        ("-m 1G,novelty=7", Severity.LOST, "novelty=7 of -m"),
+        (
+            "-chardev socket,id=c0,fd=7 -device isa-debugcon,chardev=c0",
+            Severity.LOST,
+            "-device isa-debugcon,chardev=c0",
+        ),
+        (
+            "-object secret,id=s0,data=hunter2 -device novelty,secret=s0",
+            Severity.LOST,
+            "-device novelty,secret=s0",
+        ),
+        ("-device edu", Severity.PASSED, "-device edu"),
+        ("-novelty x", Severity.PASSED, "-novelty x"),
+        ("-machine vmport=off", Severity.PASSED, "-machine vmport=off"),
+        ("-snapshot", Severity.LOST, "-snapshot"),
+        ("-nic user,model=novelty", Severity.LOST, "the card novelty"),
+        ("-writeconfig x", Severity.LOST, "-writeconfig x"),
+        ("-netdev user,id=n0", Severity.DIFFERS, "-netdev user,id=n0"),
+    ],
+)
+def test_nothing_is_lost_silently(words: str, severity: Severity, what: str) -> None:
+    assert what in told(imported(f"{BARE} {words}"), severity)
+
+
+def test_a_device_that_is_kept_takes_along_what_it_refers_to() -> None:
+    guest = imported(
+        f"{BARE} -object memory-backend-ram,id=m0,size=1M -device ivshmem-plain,memdev=m0,addr=0x7"
+    )
+    assert guest.table["qemu"]["args"] == [
+        "-object",
+        "memory-backend-ram,id=m0,size=1M",
+        "-device",
+        '{"driver":"ivshmem-plain","memdev":"m0"}',
+    ]
+
+
+def test_a_kept_device_has_the_types_of_its_properties() -> None:
+    guest = imported(f"{BARE} -device novelty,a=on,b=0x10,c=2M,serial=007,d=x,,y,addr=4")
+    assert json.loads(guest.table["qemu"]["args"][1]) == {
+        "driver": "novelty",
+        "a": True,
+        "b": 16,
+        "c": 2 << 20,
+        "serial": "007",
+        "d": "x,y",
+    }
+
+
+def test_words_that_no_guest_file_can_hold_are_lost() -> None:
+    guest = imported(f"{BARE} -novelty {'x' * 5000}")
+    assert "qemu" not in guest.table
+    assert any("longer" in note.why for note in guest.notes)
+
+
+def test_what_qemu_adds_by_itself_is_there() -> None:
+    guest = imported("-accel tcg -m 64")
+    assert guest.table["nic"]["net0"] == {"type": "user", "model": "e1000"}
+    assert "console" in guest.table["serial"]
+    assert guest.table["display"]["type"] == "vnc"
+
+
+def test_passwords_are_not_repeated() -> None:
+    guest = imported("-nodefaults -spice port=5900,password=hunter2,novelty=1")
+    assert "hunter2" not in guest.toml
+    assert all("hunter2" not in str(note) for note in guest.notes)
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        ([], "no options"),
+        (["qemu-system-s390x", "-m", "1G"], "other machines"),
+        (["-x"] * 10_001, "more than"),
+    ],
+)
+def test_what_is_no_command_line_of_a_pc_is_refused(argv: list[str], reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
+        draft_of(argv)
+
+
+def test_doubled_commas_belong_to_the_value() -> None:
+    keys = Keys.of(Option("drive", "file=/a,,b,,,readonly,noshare", 1))
+    assert keys.take("file") == "/a,b,"
+    assert keys.switch("readonly") is True
+    assert keys.switch("share") is False
+
+
+def test_environment_and_binary_stand_in_front() -> None:
+    line = split(["LC_ALL=C", "/usr/bin/qemu-kvm", "-S", "-m", "1G", "disk.img"])
+    assert (line.environment, line.binary) == (("LC_ALL=C",), "/usr/bin/qemu-kvm")
+    assert [(option.name, option.value, option.number) for option in line.options] == [
+        ("S", None, 3),
+        ("m", "1G", 4),
+        ("hda", "disk.img", 6),
+    ]
+
+
+FLAGS = [
+    "-m",
+    "-drive",
+    "-device",
+    "-netdev",
+    "-nic",
+    "-cpu",
+    "-smp",
+    "-machine",
+    "-object",
+    "-blockdev",
+    "-spice",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(FLAGS), st.text(max_size=30)), max_size=5))
+def test_no_words_break_the_import(options: list[tuple[str, str]]) -> None:
+    """Whatever stands in a command line: a file that reads back as what was checked, or a refusal."""
+    with suppress(SpecError):
+        guest = settle(draft_of([word for option in options for word in option] or ["-S"], "web1"))
+        assert resolve(tomli.loads(guest.toml), guest.name) == (guest.table, [])

@@ -1,0 +1,68 @@
+"""What tables of one guest ask of each other, and what a table by itself cannot hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.test_spec_load import problems
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MICROVM = "machine.type = 'microvm'\n"
+WRONG = {
+    "machine.accel = 'tcg'\nclock.pit-tick = 'delay'": "clock.pit-tick: is about KVM's timer",
+    MICROVM + "clock.hpet = true": "clock.hpet: a microvm never has an HPET",
+    MICROVM + "watchdog.model = 'i6300esb'": 'watchdog.model: a microvm has no PCI bus; use "ib700"',
+    "machine.type = 'pc'\nwatchdog.model = 'itco'": 'watchdog.model: "itco" is a part of the q35 board',
+    MICROVM + "[panic]\nenabled = true\nmodel = 'pci'": 'panic.model: a microvm has no PCI bus; use "isa"',
+    MICROVM + "serial.a.type = 'usb'": 'serial.a.type: a microvm has no PCI bus; use "isa" or "virtio"',
+    "".join(f"serial.{name}.type = 'pci'\n" for name in "abcd"): 'serial.d: 4 serial ports of type "pci"',
+    "".join(f"parallel.{name}.file = '/{name}'\n" for name in "abcd"): "parallel: 4 parallel ports; a PC has at most 3",
+    "[parallel.a]": "parallel.a: needs `device` or `file`",
+    "parallel.a = { file = '/a', device = '/b' }": "parallel.a.file: stands beside `device`",
+    "[fw-cfg.a]": "fw-cfg.a: needs `text` or `file`",
+    "fw-cfg.a = { file = '/a', text = 'b' }": "fw-cfg.a.text: stands beside `file`",
+    "fw-cfg.a = { text = '' }": "fw-cfg.a.text",
+    "fw-cfg.a = { text = 'b', name = 'etc/table-loader' }": 'a name is "opt/", a letter or digit',
+    f"fw-cfg.a = {{ text = 'b', name = 'opt/{'x' * 52}' }}": 'a name is "opt/", a letter or digit',
+    "fw-cfg.a = { text = 'b' }\nfw-cfg.b = { text = 'b', name = 'opt/qsup/a' }": 'like [fw-cfg.a]',
+    "fw-cfg.a = { text = 'b', name = 'opt/io.systemd.credentials/c' }\n[credential.c]\ntext = 'd'": (
+        'credential.c: is named "opt/io.systemd.credentials/c", like [fw-cfg.a]'
+    ),
+    "[credential.a]": "credential.a: needs `file` or `text`",
+    "credential.a = { file = '/a', text = 'b' }": "credential.a.text: stands beside `file`",
+    "credential.a = { text = 'b', name = 'a,b' }": "credential.a.name",
+    "rng.rate = '0 B'": "rng.rate: 0 B is out of range; allowed: 1 B to 1 TiB",
+    "smbios.bios-date = '2026-12-31'": 'smbios.bios-date: "2026-12-31" is not allowed: write month, day and year',
+    "smbios.bios-release = '1.256'": 'smbios.bios-release: "1.256" is not allowed: a release is two numbers',
+    "[disk.a]\nfile = '/a'\n[parallel.a]\nfile = '/b'": 'parallel.a: the id "a" is taken by [disk.a]',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_does_not_go_together_is_told(text: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, text)
+    assert any(WRONG[text] in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MICROVM + "serial.a.type = 'virtio'\nwatchdog.model = 'ib700'\npanic.enabled = true",
+        "machine.accel = 'auto'\nclock.pit-tick = 'delay'\nhyperv.enabled = true",
+        "".join(f"serial.{name}.type = 'virtio'\n" for name in "abcdefgh"),
+        "smbios = { bios-date = '12/31/2026', bios-release = '0.255' }",
+    ],
+)
+def test_what_does_is_not(text: str, tmp_path: Path) -> None:
+    assert problems(tmp_path, text) == []
+
+
+def test_no_message_shows_a_credential(tmp_path: Path) -> None:
+    for bad in (r"hush\u0000", "hush" * 5000):
+        found = problems(tmp_path, f'credential.a.text = "{bad}"')
+        assert "credential.a.text: what stands there is" in found[0]
+        assert "hush" not in found[0]
