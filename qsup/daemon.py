@@ -18,8 +18,8 @@ from qsup.bus import Bus
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
 from qsup.events import Event, Kind
-from qsup.guest.phase import ALIVE
 from qsup.notify import Notifier, watchdog_interval
+from qsup.phase import ALIVE
 from qsup.supervisor import Supervisor
 from qsup.watch import ConfigWatch
 

@@ -19,9 +19,9 @@ from qsup.guest.describe import describe
 from qsup.guest.host import Host
 from qsup.guest.inputs import Due
 from qsup.guest.outcome import outcome
-from qsup.guest.phase import ALIVE, Phase, Verb
 from qsup.guest.record import read_launch
 from qsup.order import in_order
+from qsup.phase import ALIVE, Phase, Verb
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc import lock

@@ -8,7 +8,8 @@ from qsup.argv.board import SLOT_WATCHDOG, Board
 from qsup.argv.invocation import Option
 from qsup.argv.quote import device, pairs
 from qsup.errors import SpecError
-from qsup.spec.tables.watchdog import WatchdogModel
+from qsup.spec.policy import Reaction
+from qsup.spec.tables.watchdog import WatchdogAction, WatchdogModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,4 +34,17 @@ def options(draft: Draft) -> Iterator[Option]:
             yield Option("-global", pairs(driver="ICH9-LPC", property="noreboot", value=False))
         case never:
             assert_never(never)
-    yield Option("-action", pairs(watchdog=watchdog.action))
+    yield Option("-action", pairs(watchdog=_action(draft)))
+
+
+def _action(draft: Draft) -> WatchdogAction:
+    """A rule for the cause wins over the device's own action: QEMU stands still then, and the supervisor decides."""
+    match draft.spec.restart.on.watchdog:
+        case None:
+            return draft.spec.watchdog.action
+        case Reaction.RESET:
+            return WatchdogAction.RESET
+        case Reaction.IGNORE:
+            return WatchdogAction.NONE
+        case _:
+            return WatchdogAction.PAUSE

@@ -53,7 +53,7 @@ def _overview(options: Options) -> int:
             ]
         )
         return 0
-    rows = [(f"[{'.'.join(one.path)}]" if one.path else files, text_of(one.section)) for files, one in every]
+    rows = [(one.header if one.path else files, text_of(one.section)) for files, one in every]
     show("".join(f"{'  '.join(line)}\n" for line in table(("TABLE", "WHAT IT IS FOR"), rows)))
     show("\nqsup explain TABLE lists its keys, qsup explain TABLE.KEY tells all of one.\n")
     return 0
@@ -85,7 +85,7 @@ def _text(found: Found) -> str:
     if found.key is not None:
         return f"{found.name}\n{_wrapped(found.key.description, '  ')}\n\n{_key(found, found.key)}"
     rows = [(key.name, default(key) or "", key.description) for key in found.table.keys]
-    head = f"[{found.name}]\n{_wrapped(text_of(found.table.section), '  ')}\n"
+    head = f"{found.table.header}\n{_wrapped(text_of(found.table.section), '  ')}\n"
     if not rows:
         return head
     lines = table(("KEY", "DEFAULT", "WHAT IT DOES"), rows)

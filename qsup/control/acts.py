@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.control.results import Outcome
 from qsup.errors import QsupError, TimedOut
-from qsup.guest.phase import Phase, Verb
+from qsup.phase import Phase, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from qsup.guest.phase import Verb
+from qsup.phase import Verb
 
 GuestName = Annotated[str, Meta(min_length=1, max_length=64, description="A guest's name.")]
 Glob = Annotated[str, Meta(min_length=1, max_length=64, description="A shell glob over guest names.")]

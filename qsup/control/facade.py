@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
     from qsup.bus import Bus
     from qsup.errors import QsupError
-    from qsup.guest.phase import Verb
     from qsup.guest.view import GuestView
+    from qsup.phase import Verb
 
 
 class Configuration(Protocol):

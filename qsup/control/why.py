@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.clock import iso
 from qsup.control.text import duration, printable
-from qsup.guest.phase import Phase, Wanted
+from qsup.phase import Phase, Wanted
 
 if TYPE_CHECKING:
     from qsup.guest.view import EndView, GuestView

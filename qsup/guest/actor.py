@@ -22,11 +22,11 @@ from qsup.guest import effects as do
 from qsup.guest import inputs, record
 from qsup.guest.launch import adopt, forget_older, launch, write_helpers
 from qsup.guest.line import Line, budget
-from qsup.guest.phase import Phase
 from qsup.guest.restore import wants_start
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import REWRITE, Env
+from qsup.phase import Phase
 from qsup.proc.console import Console
 from qsup.proc.rotated import RotatedLog
 from qsup.qmp.agent import agent_execute
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from qsup.guest.host import Host
     from qsup.guest.launch import Running
-    from qsup.guest.phase import Verb
+    from qsup.phase import Verb
     from qsup.spec.model import GuestSpec
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qsup.argv.invocation import VNC_FILE
-from qsup.guest.phase import ALIVE
 from qsup.guest.policy import within_window
 from qsup.guest.view import EndView, GuestView
+from qsup.phase import ALIVE
 from qsup.spec.diff import diff
 from qsup.spec.tables.display import DisplayType
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from qsup.cause import FAILURES, Cause
 from qsup.events import Kind
 from qsup.guest.effects import Arm, Cancel, Publish
-from qsup.guest.phase import FAILURES, Cause, Phase, Wanted
 from qsup.guest.policy import Decision, decide, react, within_window
 from qsup.guest.state import End, Ending
 from qsup.guest.turn import BACKOFF, ENDING, TIMERS
 from qsup.guest.verbs import reset_machine
+from qsup.phase import Phase, Wanted
 from qsup.spec.policy import Reaction, Restart
 
 if TYPE_CHECKING:

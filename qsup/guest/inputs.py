@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from qsup.guest.phase import Verb
 from qsup.guest.state import Launch
+from qsup.phase import Verb
 from qsup.proc.status import ExitStatus
 
 

@@ -10,9 +10,9 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from qsup.guest.effects import Arm, AskAgent, Cancel, Qmp, Signal
-from qsup.guest.phase import Phase
 from qsup.guest.state import Descent
 from qsup.guest.turn import DEADLINE, HARD, PRESS
+from qsup.phase import Phase
 from qsup.spec.policy import StopMethod
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Final
 
+from qsup.cause import Cause
 from qsup.guest import ladder
 from qsup.guest.effects import Arm, Signal, StartHelper
-from qsup.guest.phase import Cause, Phase
 from qsup.guest.policy import react
 from qsup.guest.state import Ending
 from qsup.guest.turn import HELPERS
+from qsup.phase import Phase
 from qsup.spec.policy import Reaction
 
 if TYPE_CHECKING:

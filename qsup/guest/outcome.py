@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qsup.guest.phase import Phase, Verb, Wanted
+from qsup.phase import Phase, Verb, Wanted
 
 if TYPE_CHECKING:
     from qsup.guest.state import State

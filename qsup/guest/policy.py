@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from qsup.guest.phase import FAILURES, Cause
+from qsup.cause import FAILURES, Cause
 from qsup.spec.policy import Reaction, Restart, RestartPolicy
 from qsup.units import Duration
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from qsup.guest.effects import Arm, Connect
 from qsup.guest.ending import process_ended
-from qsup.guest.phase import ALIVE, Phase, Wanted
 from qsup.guest.state import Descent
 from qsup.guest.turn import BACKOFF, STABLE
+from qsup.phase import ALIVE, Phase, Wanted
 
 if TYPE_CHECKING:
     from qsup.guest.inputs import Restored

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from qsup.guest.phase import Cause, Phase, Wanted
+from qsup.cause import Cause
+from qsup.phase import Phase, Wanted
 from qsup.proc.status import ExitStatus
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Final, assert_never
 
+from qsup.cause import Cause
 from qsup.events import Kind
 from qsup.guest import ending, ladder, mending, verbs
 from qsup.guest.effects import Arm, Connect, Effect, Persist, Publish, QueryStatus, Reply, Signal
@@ -32,7 +33,6 @@ from qsup.guest.inputs import (
     StatusKnown,
     Timer,
 )
-from qsup.guest.phase import ASKABLE, Cause, Phase, Wanted
 from qsup.guest.restore import restore
 from qsup.guest.state import Ending, State
 from qsup.guest.turn import (
@@ -49,6 +49,7 @@ from qsup.guest.turn import (
     Env,
     Turn,
 )
+from qsup.phase import ASKABLE, Phase, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

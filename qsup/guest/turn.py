@@ -12,8 +12,8 @@ import msgspec
 
 from qsup.events import Kind
 from qsup.guest.effects import Arm, Cancel, Effect, Publish, Qmp, Spawn
-from qsup.guest.phase import Phase
 from qsup.guest.state import Launch
+from qsup.phase import Phase
 from qsup.spec.model import GuestSpec
 
 if TYPE_CHECKING:

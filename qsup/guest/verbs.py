@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.guest import ladder
 from qsup.guest.effects import Arm, Cancel, Reply
-from qsup.guest.phase import Phase, Verb, Wanted
 from qsup.guest.turn import BACKOFF, REARM
+from qsup.phase import Phase, Verb, Wanted
 from qsup.spec.policy import Reaction
 
 if TYPE_CHECKING:

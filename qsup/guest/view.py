@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from qsup.guest.phase import Cause, Phase, Wanted
+from qsup.cause import Cause
+from qsup.phase import Phase, Wanted
 
 
 class EndView(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,12 @@ ENDPOINT: Final = form(
     'write "127.0.0.1:1234", or "[::1]:1234": an address and a port',
 )
 
+HTTP_URL: Final = form(
+    r"^http://[A-Za-z0-9.\[\]:_-]{1,253}(/[!-~]{0,1024})?$(?!\n)",
+    'write "http://127.0.0.1:8080/health": a host, a port if it is not 80, and a path',
+)
+"""Checks go to the host's own ports or to the guest's network, where nobody issues certificates for TLS."""
+
 
 class Endpoint(NamedTuple):
     """An address without brackets, and a port."""

@@ -19,6 +19,7 @@ from qsup.spec.sharing import tags, unshared
 from qsup.spec.storage import storage
 from qsup.spec.together import together
 from qsup.spec.topology import numa
+from qsup.spec.watching import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -66,6 +67,7 @@ def check(declared: Mapping[str, Declared], names: Collection[str]) -> dict[str,
             tags(guest.spec),
             together(guest.spec),
             storage(guest.spec),
+            watching(guest.spec),
         )
         for finding in islice(findings, LIMIT):
             tell(name, finding)
@@ -86,6 +88,9 @@ def wrong(section: Section) -> Iterator[Finding]:
         if key.many:
             for name, table in value.items():
                 yield from (((key.name, name, *path), message) for path, message in wrong(table))
+        elif key.array:
+            for number, table in enumerate(value):
+                yield from (((key.name, number, *path), message) for path, message in wrong(table))
         else:
             yield from (((key.name, *path), message) for path, message in wrong(value))
 

@@ -83,6 +83,8 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[str, str | None]:
         for key, item in value.items():
             leaves |= _flat(item, (*path, key))
         return leaves
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return _flat({f"{path[-1]}[{number}]": item for number, item in enumerate(value)}, path[:-1])
     text = None if value is None else _text(value)
     secret = text is not None and not _secret_keys().isdisjoint({path, (path[0], "ID", *path[2:])})
     return {".".join(path): _Secret(text) if secret else text}

@@ -99,7 +99,11 @@ def _tables(kinds: tuple[Any, Any], value: object, path: Path, base: str) -> Ite
 
 def _array(declared: Any, item: Any, value: object, path: Path, base: str) -> Iterator[Finding]:
     if not isinstance(value, list):
-        hint = f"; write [{shown(value)}]" if isinstance(value, str) else ""
+        inner = bare(item)
+        if isinstance(inner, type) and issubclass(inner, Section):
+            hint = f"; write [[{_dotted(path)}]]"
+        else:
+            hint = f"; write [{shown(value)}]" if isinstance(value, str) else ""
         yield path, f"must be an array, not {shown(value)}{hint}"
         return
     most = next((meta.max_length for meta in metas(declared) if meta.max_length is not None), None)

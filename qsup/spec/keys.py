@@ -31,6 +31,8 @@ class Key(NamedTuple):
     """The table that it is, if it is one, or that each of its values is."""
     many: bool
     """It is a table of tables, each under an id."""
+    array: bool
+    """It is an array of tables."""
 
     @property
     def kind(self) -> Any:
@@ -68,6 +70,14 @@ class Table(NamedTuple):
     section: type[Section]
     keys: tuple[Key, ...]
     """Its own keys, without the tables in it."""
+    array: bool = False
+    """It is one of an array of tables."""
+
+    @property
+    def header(self) -> str:
+        """What stands in a file above its keys."""
+        name = ".".join(self.path)
+        return f"[[{name}]]" if self.array else f"[{name}]"
 
 
 def text_of(section: type[Section]) -> str:
@@ -88,16 +98,18 @@ def keys(section: type[Section]) -> tuple[Key, ...]:
 
 def _key(field: msgspec.structs.FieldInfo, declared: Any) -> Key:
     kind = bare(declared)
-    many = get_origin(kind) is dict
-    inner = bare(get_args(kind)[1]) if many else kind
+    many, array = get_origin(kind) is dict, get_origin(kind) is tuple
+    inner = bare(get_args(kind)[1]) if many else bare(get_args(kind)[0]) if array else kind
     table = inner if isinstance(inner, type) and issubclass(inner, Section) else None
     default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-    return Key(field.name, field.encode_name, declared, default, table, many and table is not None)
+    holds = table is not None
+    return Key(field.name, field.encode_name, declared, default, table, many and holds, array and holds)
 
 
-def tables(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[Table]:
+def tables(section: type[Section], path: tuple[str, ...] = (), *, array: bool = False) -> Iterator[Table]:
     """A table and all tables in it, each with its own keys; the outermost has an empty path."""
-    yield Table(path, section, tuple(key for key in keys(section) if key.table is None))
+    yield Table(path, section, tuple(key for key in keys(section) if key.table is None), array)
     for key in keys(section):
         if key.table is not None:
-            yield from tables(key.table, (*path, key.name, *(("ID",) if key.many else ())))
+            inner = (*path, key.name, *(("ID",) if key.many else ()))
+            yield from tables(key.table, inner, array=key.array)

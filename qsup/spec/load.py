@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from qsup.spec.check import check
+from qsup.spec.check import check, wrong
 from qsup.spec.codec import decode_hook
 from qsup.spec.document import Declared, Document, Sources
 from qsup.spec.explain import explain
@@ -100,8 +100,10 @@ def _daemon(root: str, problems: list[Problem]) -> DaemonConfig:
         problems.append(document)
         return DaemonConfig()
     spec, findings = _convert(DaemonConfig, document.table, root, frozenset())
+    if isinstance(spec, DaemonConfig):
+        findings = list(wrong(spec))
     problems.extend(document.problem(path, message) for path, message in findings)
-    return spec if isinstance(spec, DaemonConfig) else DaemonConfig()
+    return spec if isinstance(spec, DaemonConfig) and not findings else DaemonConfig()
 
 
 def _guest(

@@ -7,11 +7,14 @@ is immutable, holds no defaults of the host, and does no I/O.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from qsup.spec.base import HostPath, Identifier, Section, Text, about, form
+from msgspec import Meta
+
+from qsup.spec.base import Finding, HostPath, Identifier, Section, Text, about, form
 from qsup.spec.policy import RestartPolicy, Stop
 from qsup.spec.tables.agent import Agent
+from qsup.spec.tables.alert import Alert
 from qsup.spec.tables.balloon import Balloon
 from qsup.spec.tables.boot import Boot
 from qsup.spec.tables.clock import Clock
@@ -20,9 +23,13 @@ from qsup.spec.tables.cpu import Cpu
 from qsup.spec.tables.credential import Credential
 from qsup.spec.tables.disk import Cdrom, Disk
 from qsup.spec.tables.display import Display
+from qsup.spec.tables.drill import Drill
 from qsup.spec.tables.fw_cfg import FwCfg
+from qsup.spec.tables.hang import Hang
+from qsup.spec.tables.health import Health
 from qsup.spec.tables.hyperv import Hyperv
 from qsup.spec.tables.iothread import IoThread
+from qsup.spec.tables.keeping import Crashes, History
 from qsup.spec.tables.machine import Machine
 from qsup.spec.tables.memory import Memory
 from qsup.spec.tables.nic import Nic
@@ -31,6 +38,7 @@ from qsup.spec.tables.panic import Panic
 from qsup.spec.tables.parallel import Parallel
 from qsup.spec.tables.passthrough import PciDevice, UsbDevice, UsbRedirect
 from qsup.spec.tables.qemu import Qemu
+from qsup.spec.tables.ready import Ready
 from qsup.spec.tables.rng import Rng
 from qsup.spec.tables.serial import Serial
 from qsup.spec.tables.share import Share
@@ -39,6 +47,9 @@ from qsup.spec.tables.throttle import Throttle
 from qsup.spec.tables.tpm import Tpm
 from qsup.spec.tables.vsock import Vsock
 from qsup.spec.tables.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAME: Final = form(
     r"^(?![^@]*@($|.*@))[A-Za-z][A-Za-z0-9_.@-]{0,47}$(?!\n)",
@@ -109,14 +120,22 @@ class GuestSpec(Section, frozen=True, kw_only=True):
     fw_cfg: dict[Identifier, FwCfg] = {}
     credential: dict[Identifier, Credential] = {}
     clock: Clock = Clock()
+    ready: Ready = Ready()
+    health: Annotated[tuple[Health, ...], Meta(max_length=32)] = ()
+    hang: Hang = Hang()
+    drill: Drill = Drill()
     restart: RestartPolicy = RestartPolicy()
     stop: Stop = Stop()
     qemu: Qemu = Qemu()
 
 
-LIVE_KEYS: Final = ("description", "profile", "autostart", "after", "restart", "stop")
+LIVE_KEYS: Final = (
+    "description", "profile", "autostart", "after", "ready", "health", "hang", "drill", "restart", "stop",
+)  # fmt: skip
 """Keys that take effect without a restart of the guest: the supervisor reads them, QEMU does not."""
-LAUNCH_KEYS: Final = ("restart.on.guest-reset", "restart.on.triple-fault", "restart.on.guest-panic")
+LAUNCH_KEYS: Final = (
+    "ready.check", "restart.on.guest-reset", "restart.on.triple-fault", "restart.on.guest-panic", "restart.on.watchdog",
+)  # fmt: skip
 """Keys below those that QEMU must be told of as it starts."""
 
 
@@ -146,3 +165,13 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
             "Whether a change in the configuration directory is read at once (inotify), without `qsup reload`."
         ),
     ] = True
+    crashes: Crashes = Crashes()
+    history: History = History()
+    alert: Annotated[tuple[Alert, ...], Meta(max_length=64)] = ()
+
+    def wrong(self) -> Iterator[Finding]:
+        """Two alerts of one name, which messages could not tell apart."""
+        names = [alert.name for alert in self.alert]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                yield ("alert", number, "name"), f'the name "{name}" is taken by another alert'

@@ -33,16 +33,32 @@ class Reaction(StrEnum):
 
 _END: Final = frozenset({Reaction.RESTART, Reaction.STOP})
 _STANDING: Final = _END | {Reaction.PAUSE}
+_MACHINE: Final = _STANDING | {Reaction.RESET}
 REACTIONS: Final[dict[str, frozenset[Reaction]]] = {
-    "guest-shutdown": frozenset(Reaction) - {Reaction.IGNORE},
-    "guest-panic": frozenset(Reaction),
+    "guest-shutdown": _MACHINE,
     "guest-reset": frozenset(Reaction),
+    "reboot-loop": _STANDING | {Reaction.IGNORE},
+    "guest-panic": frozenset(Reaction),
+    "guest-crashloaded": frozenset(Reaction),
+    "watchdog": frozenset(Reaction),
     "triple-fault": frozenset(Reaction),
-    "kvm-internal-error": frozenset(Reaction) - {Reaction.IGNORE},
+    "guest-hung": _END,
+    "guest-unhealthy": frozenset(Reaction),
     "qemu-exit": _END,
     "qemu-signal": _END,
+    "qemu-abort": _END,
+    "qemu-hung": _END,
+    "qemu-stopped": _END,
+    "qmp-lost": _END,
+    "kvm-internal-error": _MACHINE,
+    "out-of-memory": _END,
+    "io-error": frozenset(Reaction),
+    "no-space": _MACHINE,
+    "image-corrupt": frozenset(Reaction),
     "helper-died": _END | {Reaction.IGNORE},
     "start-failed": _END,
+    "start-timeout": _END | {Reaction.IGNORE},
+    "unknown": _END,
 }
 """What can be done about a cause: nothing but a new process helps when the old one is gone."""
 LEAST_ENDLESS_DELAY: Final = Duration.parse("100 ms")
@@ -55,16 +71,34 @@ class RestartOn(Section, frozen=True, kw_only=True):
         Reaction | None,
         about("The guest powered itself off: `restart`, `reset`, `stop` or `pause` (kept for inspection)."),
     ] = None
+    guest_reset: Annotated[
+        Reaction | None,
+        about(
+            "The guest reset itself. QEMU has reset it already, so without a rule it runs on: `restart` or `stop` change that."
+        ),
+    ] = None
+    reboot_loop: Annotated[
+        Reaction | None,
+        about(
+            "The guest reset itself `limit` times within `window`: it is given up, unless `ignore` lets it go on, `stop` stops or `pause` keeps it."
+        ),
+    ] = None
     guest_panic: Annotated[
         Reaction | None,
         about(
             "The guest's kernel panicked: `restart`, `reset`, `stop`, `pause` (kept for inspection) or `ignore` (runs on)."
         ),
     ] = None
-    guest_reset: Annotated[
+    guest_crashloaded: Annotated[
         Reaction | None,
         about(
-            "The guest reset itself. QEMU has reset it already, so without a rule it runs on: `restart` or `stop` change that."
+            "The guest's kernel panicked and its crash kernel took over: without a rule it is left to write its dump, and the reset after that is the failure."
+        ),
+    ] = None
+    watchdog: Annotated[
+        Reaction | None,
+        about(
+            "The guest did not feed its watchdog: any reaction, over `watchdog.action`; without a rule that one."
         ),
     ] = None
     triple_fault: Annotated[
@@ -73,12 +107,63 @@ class RestartOn(Section, frozen=True, kw_only=True):
             "A vCPU met a triple fault (told from a reset under TCG only): `restart` or `stop`; without a rule as `guest-reset`."
         ),
     ] = None
+    guest_hung: Annotated[
+        Reaction | None,
+        about(
+            "The guest made no progress, and the last of `hang.guest-stages` ended its QEMU: `restart` or `stop`."
+        ),
+    ] = None
+    guest_unhealthy: Annotated[
+        Reaction | None,
+        about(
+            "A check in `[[health]]` failed as often as it may: `restart` and `stop` shut the guest down first, as `[stop]` says; or `reset`, `pause`, `ignore`."
+        ),
+    ] = None
     qemu_exit: Annotated[Reaction | None, about("QEMU exited by itself: `restart` or `stop`.")] = None
     qemu_signal: Annotated[Reaction | None, about("A signal ended QEMU: `restart` or `stop`.")] = None
+    qemu_abort: Annotated[Reaction | None, about("QEMU aborted: `restart` or `stop`.")] = None
+    qemu_hung: Annotated[
+        Reaction | None,
+        about("QEMU answered nothing, and the last of `hang.qemu-stages` ended it: `restart` or `stop`."),
+    ] = None
+    qemu_stopped: Annotated[
+        Reaction | None,
+        about(
+            "QEMU was stopped by a signal, and the last of `hang.qemu-stages` ended it: `restart` or `stop`."
+        ),
+    ] = None
+    qmp_lost: Annotated[
+        Reaction | None,
+        about(
+            "QEMU lived without a QMP session, and the last of `hang.qemu-stages` ended it: `restart` or `stop`."
+        ),
+    ] = None
     kvm_internal_error: Annotated[
         Reaction | None,
         about(
             "KVM cannot go on with a vCPU (run state `internal-error`): `restart`, `reset`, `stop` or `pause`."
+        ),
+    ] = None
+    out_of_memory: Annotated[
+        Reaction | None,
+        about("The kernel killed QEMU for want of memory: `restart` or `stop`."),
+    ] = None
+    io_error: Annotated[
+        Reaction | None,
+        about(
+            "A disk with `werror` or `rerror` = `stop` met an I/O error, and the guest stands still: without a rule it stays paused; `ignore` lets it try again, each time after a longer wait; or `restart`, `reset`, `stop`."
+        ),
+    ] = None
+    no_space: Annotated[
+        Reaction | None,
+        about(
+            "The host's disk is full, and the guest stands still: without a rule, or with `pause`, it goes on by itself once there is space; or `restart`, `reset`, `stop`."
+        ),
+    ] = None
+    image_corrupt: Annotated[
+        Reaction | None,
+        about(
+            "QEMU met damage in an image: without a rule the guest is paused; or `restart`, `reset`, `stop`, `ignore`."
         ),
     ] = None
     helper_died: Annotated[
@@ -88,6 +173,16 @@ class RestartOn(Section, frozen=True, kw_only=True):
         ),
     ] = None
     start_failed: Annotated[Reaction | None, about("QEMU could not be started: `restart` or `stop`.")] = None
+    start_timeout: Annotated[
+        Reaction | None,
+        about(
+            "The guest was not ready within `ready.timeout`, or QEMU did not answer within `qemu.start-timeout`: `restart`, `stop`, or `ignore` for a guest that is late."
+        ),
+    ] = None
+    unknown: Annotated[
+        Reaction | None,
+        about("QEMU has gone and nobody knows how: `restart` or `stop`."),
+    ] = None
 
     def wrong(self) -> Iterator[Finding]:
         """Reactions that come too late for their cause, or contradict each other."""

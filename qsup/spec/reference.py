@@ -25,7 +25,7 @@ def reference() -> str:
 
 def _table(table: Table) -> Iterator[str]:
     if table.path:
-        yield f"#### `[{'.'.join(table.path)}]`\n\n{text_of(table.section)}\n"
+        yield f"#### `{table.header}`\n\n{text_of(table.section)}\n"
     if table.keys:
         yield "\n".join(["| key | value | default | |", "|---|---|---|---|", *map(_row, table.keys), ""])
 

@@ -62,6 +62,8 @@ def _table(section: type[Section], without: frozenset[str] = frozenset()) -> dic
 def _key(key: Key) -> dict[str, Any]:
     if key.table is not None:
         table = _table(key.table)
+        if key.array:
+            return {"type": "array", "items": table, **_most(key.declared)}
         if not key.many:
             return table
         return {
@@ -80,9 +82,7 @@ def _key(key: Key) -> dict[str, Any]:
 def _value(declared: Any) -> dict[str, Any]:
     kind = bare(declared)
     if get_origin(kind) is tuple:
-        items = {"type": "array", "items": _value(get_args(kind)[0])}
-        most = next((meta.max_length for meta in metas(declared) if meta.max_length is not None), None)
-        return items if most is None else {**items, "maxItems": most}
+        return {"type": "array", "items": _value(get_args(kind)[0]), **_most(declared)}
     if get_origin(kind) is dict:
         name, inner = get_args(kind)
         names = _limits(name, specifiers=False)
@@ -90,6 +90,12 @@ def _value(declared: Any) -> dict[str, Any]:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {"type": "string", "enum": [member.value for member in kind]}
     return {**_KINDS[kind], **_limits(declared)}
+
+
+def _most(declared: Any) -> dict[str, Any]:
+    """How many values an array may hold."""
+    most = next((meta.max_length for meta in metas(declared) if meta.max_length is not None), None)
+    return {} if most is None else {"maxItems": most}
 
 
 def _limits(declared: Any, *, specifiers: bool = True) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import msgspec
 
 from qsup.argv.invocation import Invocation, Listener, Option
 from qsup.bus import Bus
+from qsup.cause import Cause
 from qsup.errors import GuestNotFound, QsupError
-from qsup.guest.phase import Cause, Phase, Verb, Wanted
 from qsup.guest.view import EndView, GuestView
+from qsup.phase import Phase, Verb, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,10 +8,10 @@ import msgspec
 
 from qsup.guest import inputs
 from qsup.guest.effects import Effect
-from qsup.guest.phase import Phase, Verb, Wanted
 from qsup.guest.state import Descent, Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import TIMERS, Env
+from qsup.phase import Phase, Verb, Wanted
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import RestartOn, RestartPolicy, Stop

@@ -284,6 +284,10 @@ def test_the_changes_tried_leave_out_no_key() -> None:
         "autostart",
         "after",
         "iothread",
+        "ready",
+        "health",
+        "hang",
+        "drill",
         "restart",
         "stop",
     }

@@ -22,8 +22,8 @@ from qsup.control.protocol import encode_return
 from qsup.control.results import Text
 from qsup.errors import QmpRefused, QsupError, Refused
 from qsup.events import Kind
-from qsup.guest.phase import Verb
 from qsup.paths import default_paths
+from qsup.phase import Verb
 from tests.fakes.control_bench import Bench, running_bench
 from tests.fakes.fake_supervisor import FakeReload, panicked
 

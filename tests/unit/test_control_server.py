@@ -17,7 +17,7 @@ from qsup.control.peer import Peer
 from qsup.control.server import bind
 from qsup.errors import QmpRefused, QsupError, Refused
 from qsup.events import Kind
-from qsup.guest.phase import Verb
+from qsup.phase import Verb
 from tests.fakes.control_bench import LIMITS, Bench, running_bench, until
 
 if TYPE_CHECKING:

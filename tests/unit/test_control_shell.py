@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qsup.guest.phase import Verb
+from qsup.phase import Verb
 from tests.fakes.control_bench import running_bench
 
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qsup.cause import Cause
 from qsup.control import render
 from qsup.control.tail import last_lines
 from qsup.control.text import duration, printable, printable_lines, size
 from qsup.control.why import explain
-from qsup.guest.phase import Cause, Phase, Wanted
 from qsup.guest.view import EndView, GuestView
+from qsup.phase import Phase, Wanted
 from tests.fakes.fake_supervisor import SINCE, panicked, stopped, view
 
 NASTY = "\x1b[2J\x07\x9b31m\u202e\n\r"

@@ -16,8 +16,8 @@ from qsup.guest import actor as module
 from qsup.guest.actor import Actor
 from qsup.guest.host import Host
 from qsup.guest.launch import Running
-from qsup.guest.phase import Phase, Verb
 from qsup.paths import Paths
+from qsup.phase import Phase, Verb
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc.bounded import Keeper

@@ -6,12 +6,13 @@ import signal
 
 import pytest
 
+from qsup.cause import Cause
 from qsup.events import Kind
 from qsup.guest import inputs
 from qsup.guest.effects import Arm, AskAgent, Effect, Publish, Qmp, Signal, Spawn, StartHelper
-from qsup.guest.phase import Cause, Phase, Verb
 from qsup.guest.state import Launch
 from qsup.guest.turn import HELPERS
+from qsup.phase import Phase, Verb
 from qsup.proc.status import ExitStatus
 from qsup.spec.policy import Reaction, Restart, RestartOn, Stop, StopMethod
 from qsup.units import Duration

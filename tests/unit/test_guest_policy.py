@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsup.guest.phase import Cause
+from qsup.cause import Cause
 from qsup.guest.policy import JITTER, decide, delay, react, within_window
 from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy
 from qsup.units import Duration

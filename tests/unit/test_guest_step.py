@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from qsup.cause import Cause
 from qsup.events import Kind
 from qsup.guest import inputs
 from qsup.guest.effects import (
@@ -21,11 +22,11 @@ from qsup.guest.effects import (
     Signal,
     Spawn,
 )
-from qsup.guest.phase import ALIVE, ASKABLE, Cause, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE
 from qsup.guest.verbs import TABLE, Deed
+from qsup.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
 from qsup.proc.status import ExitStatus
 from qsup.spec.policy import Reaction, Restart, RestartOn, Stop, StopMethod
 from qsup.units import Duration

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from qsup.guest import inputs
 from qsup.guest.effects import Arm, Cancel, Effect, Persist, Publish, Reply, Signal, Spawn, StartHelper
-from qsup.guest.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
+from qsup.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy

@@ -11,7 +11,7 @@ from pathlib import Path
 from qsup.cli.arguments import parse
 from qsup.cli.verbs import VERBS
 from qsup.events import Kind
-from qsup.guest.phase import Phase
+from qsup.phase import Phase
 from qsup.spec.load import load
 from tests.conftest import ROOT
 

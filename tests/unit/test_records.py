@@ -12,8 +12,8 @@ from qsup.argv.helper import Helper
 from qsup.argv.invocation import QmpCommand
 from qsup.errors import RecordError
 from qsup.guest import record
-from qsup.guest.phase import Phase
 from qsup.guest.state import State
+from qsup.phase import Phase
 from qsup.proc.identity import Identity
 from qsup.spec import codec
 from qsup.spec.model import GuestSpec

@@ -109,6 +109,8 @@ def test_every_key_has_its_description_and_its_default() -> None:
         place = schema("guest")
         for part in table.path:
             place = place["additionalProperties"] if part == "ID" else place["properties"][part]
+        if table.array:
+            place = place["items"]
         assert set(place["properties"]) >= {key.name for key in table.keys}
         for key in table.keys:
             assert place["properties"][key.name]["description"].startswith(key.description)

@@ -1,4 +1,4 @@
-"""Where a guest is in its life, and what can be asked of it. Imports nothing, so that everybody may import it."""
+"""Where a guest is in its life, and what can be asked of it."""
 
 from __future__ import annotations
 
@@ -51,36 +51,3 @@ class Wanted(StrEnum):
 
     RUNNING = "running"
     STOPPED = "stopped"
-
-
-class Cause(StrEnum):
-    """Why a run ended, or why the guest changed without ending."""
-
-    OPERATOR = "operator"
-    GUEST_SHUTDOWN = "guest-shutdown"
-    GUEST_RESET = "guest-reset"
-    GUEST_PANIC = "guest-panic"
-    TRIPLE_FAULT = "triple-fault"
-    QEMU_EXIT = "qemu-exit"
-    QEMU_SIGNAL = "qemu-signal"
-    KVM_INTERNAL_ERROR = "kvm-internal-error"
-    HELPER_DIED = "helper-died"
-    """A process beside QEMU that one of its devices cannot do without has ended."""
-    START_FAILED = "start-failed"
-    UNKNOWN = "unknown"
-    """The process is gone and nobody was there to be told how: ``detail`` says why it is unknown."""
-
-
-FAILURES: Final = frozenset(
-    {
-        Cause.GUEST_PANIC,
-        Cause.TRIPLE_FAULT,
-        Cause.QEMU_EXIT,
-        Cause.QEMU_SIGNAL,
-        Cause.KVM_INTERNAL_ERROR,
-        Cause.HELPER_DIED,
-        Cause.START_FAILED,
-        Cause.UNKNOWN,
-    }
-)
-"""The causes that ``policy = "on-failure"`` answers with a restart."""
