@@ -207,6 +207,13 @@ def _line(event: Event) -> tuple[int, str]:
             )
         case Kind.STATUS:
             return logging.INFO, f"{data['name']}: its QEMU had ended with {data['status']}: {data['cause']}"
+        case Kind.TROUBLE:
+            return logging.WARNING, f"{data['name']}: {data['cause']}: {data['detail']}; {data['decision']}"
+        case Kind.RECOVERED:
+            over = f"{data['cause']} is over after {data['after']} s"
+            return logging.INFO, f"{data['name']}: {over}: {data['detail']}"
+        case Kind.READY:
+            return logging.INFO, f"{data['name']}: ready after {data['after']} s: {data['detail']}"
         case Kind.NOTICE:
             return logging.INFO, f"{data['name']}: {data['message']}"
         case Kind.SPEC:

@@ -17,9 +17,16 @@ class Kind(StrEnum):
     """The names of all events."""
 
     PHASE = "GUEST_PHASE"
-    """``name, phase, was, ready`` and, where there is one, ``reason``: a guest came to another phase."""
+    """``name, phase, was, ready, wanted, reason``: a guest came to another phase, or there for another reason."""
+    READY = "GUEST_READY"
+    """``name, after, detail``: a guest has become ready, ``after`` so many seconds."""
     ENDED = "GUEST_ENDED"
-    """``name, cause, detail, status, ran, decision, stopped-by``: a guest's run ended, and what follows from it."""
+    """``name, cause, detail, evidence, status, ran, decision, stopped-by, bundle``: a guest's run ended, what that was
+    concluded from, and what follows from it."""
+    TROUBLE = "GUEST_TROUBLE"
+    """``name, cause, detail, evidence, decision, bundle``: something is wrong with a guest that lives."""
+    RECOVERED = "GUEST_RECOVERED"
+    """``name, cause, detail, after``: that is over, after so many seconds, and without a new process."""
     STATUS = "GUEST_EXIT_STATUS"
     """``name, status``: the exit status of a run that ended earlier became known."""
     NOTICE = "GUEST_NOTICE"

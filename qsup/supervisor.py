@@ -17,7 +17,7 @@ from qsup.guest import launch
 from qsup.guest.actor import Actor
 from qsup.guest.describe import describe
 from qsup.guest.host import Host
-from qsup.guest.inputs import Due
+from qsup.guest.inputs import Due, Maintenance
 from qsup.guest.outcome import outcome
 from qsup.guest.record import read_launch
 from qsup.order import in_order
@@ -26,12 +26,14 @@ from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc import lock
 from qsup.proc.bounded import Keeper, last_written
+from qsup.proc.oom import OomLog
 from qsup.spec import codec
 from qsup.spec.diff import diff
 from qsup.spec.load import load
 from qsup.spec.model import GuestSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from qsup.argv.invocation import Invocation
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_REST: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.STOPPED, Phase.GAVE_UP, Phase.UNREACHABLE})
-"""Phases in which those who wait for a guest need not wait any longer."""
+AT_REST: Final = frozenset({Phase.PAUSED, Phase.STOPPED, Phase.GAVE_UP, Phase.UNREACHABLE})
+"""Phases in which those who wait for a guest to be ready need not wait any longer."""
 ADOPTION: Final = 1.0
 """Seconds that QEMUs found alive have to answer before the daemon is ready without them; a hung one never does."""
 NO_TOKEN: Final = "0" * 16
@@ -80,7 +82,7 @@ class Supervisor:
         boot_id, binary = clock.boot_id(), str(self._configuration.daemon.qemu_binary)
         prober = Prober(paths.probe_cache, boot_id)
         programs = Programs(self._configuration.daemon)
-        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs)
+        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs, OomLog())
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
@@ -89,8 +91,9 @@ class Supervisor:
 
     async def run(self) -> None:
         """Supervise until cancelled; QEMUs go on running then."""
-        with contextlib.closing(self._host.prober):
+        with contextlib.closing(self._host.prober), contextlib.closing(self._host.oom):
             async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._host.oom.run())
                 self._tasks.create_task(self._host.keeper.run())
                 self._tasks.create_task(self._get_to_know(self._host.qemu_binary))
                 self.bus.hooks.append(self._bury_orphan)
@@ -165,7 +168,7 @@ class Supervisor:
             actor.post(Due())
             await actor.until(lambda: actor.state.phase is not Phase.STOPPED or not actor.wants_start)
             await actor.until(lambda: actor.state.phase is not Phase.STARTING)
-        await actor.until(lambda: actor.state.phase in AT_REST)
+        await actor.until(lambda: actor.state.ready or actor.state.phase in AT_REST)
 
     def _bury_orphan(self, event: Event) -> None:
         """A guest whose file has gone is forgotten once its QEMU has ended."""
@@ -258,49 +261,65 @@ class Supervisor:
         """Ask a guest for a verb; return what was accepted, as a sentence. Raises Refused, GuestNotFound."""
         return await self._actor(name).command(verb, by)
 
-    async def finished(self, name: str, verb: Verb) -> str:
-        """Wait until the deed of an accepted verb is done; say how. Raises QsupError if it failed."""
+    async def maintain(self, name: str, seconds: float, *, by: str) -> str:
+        """Take a guest for under maintenance for so long; say what was accepted. Raises GuestNotFound."""
+        until = clock.now() + seconds if seconds else None
+        return await self._actor(name).ask(Maintenance(until, by))
+
+    async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
+        """Wait until the deed of an accepted verb is done; say how. Raises QsupError if it failed.
+
+        ``ready``: a start is done only when the guest is ready.
+        """
         actor = self._actor(name)
         began = clock.now()
-        await actor.until(lambda: outcome(verb, actor.state) is not None)
-        result = outcome(verb, actor.state)
+        await actor.until(lambda: outcome(verb, actor.state, ready=ready) is not None)
+        result = outcome(verb, actor.state, ready=ready)
         assert result is not None, "until() returned before its condition held"  # noqa: S101 - a bug
         if not result.ok:
             raise QsupError(f"{name}: {result.text}")
         took = clock.now() - began
         return f"{result.text} after {took:.1f} s" if took >= 0.1 else result.text
 
-    async def start_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
+    async def start_many(
+        self, names: list[str], *, by: str, ready: bool = False
+    ) -> dict[str, str | QsupError]:
         """Start guests in the order of ``after``, a few at a time; what became of each."""
         places = asyncio.Semaphore(self._configuration.daemon.parallel_starts)
-        return await self._many(
-            names, Verb.START, by, {name: self._actor(name).spec.after for name in names}, places
-        )
+        order = {name: self._actor(name).spec.after for name in names}
+        awaited = {other for others in order.values() for other in others}
+
+        async def start(name: str) -> str:
+            async with places:
+                await self.command(name, Verb.START, by=by)
+                told = await self.finished(name, Verb.START)
+            waits = ready or name in awaited
+            return await self.finished(name, Verb.START, ready=True) if waits else told
+
+        return await self._many(names, order, start)
 
     async def stop_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
         """Stop guests, each before those that it comes after; what became of each."""
         later: dict[str, tuple[str, ...]] = {
             name: tuple(other for other in names if name in self._actor(other).spec.after) for name in names
         }
-        return await self._many(names, Verb.STOP, by, later, asyncio.Semaphore(len(names) or 1))
+
+        async def stop(name: str) -> str:
+            await self.command(name, Verb.STOP, by=by)
+            return await self.finished(name, Verb.STOP)
+
+        return await self._many(names, later, stop)
 
     async def _many(
-        self,
-        names: list[str],
-        verb: Verb,
-        by: str,
-        order: dict[str, tuple[str, ...]],
-        places: asyncio.Semaphore,
+        self, names: list[str], order: dict[str, tuple[str, ...]], deed: Callable[[str], Awaitable[str]]
     ) -> dict[str, str | QsupError]:
         results: dict[str, str | QsupError] = {}
 
         async def one(name: str) -> None:
-            async with places:
-                try:
-                    await self.command(name, verb, by=by)
-                    results[name] = await self.finished(name, verb)
-                except QsupError as error:
-                    results[name] = error
+            try:
+                results[name] = await deed(name)
+            except QsupError as error:
+                results[name] = error
 
         await in_order(order, one, self._waiting)
         return {name: results[name] for name in names}

@@ -25,7 +25,9 @@ class Options(argparse.Namespace):
     socket: str | None = None
     json: bool = False
     all: bool = False
-    wait: bool = True
+    wait: bool | None = None
+    state: str
+    seconds: float
     timeout: float | None = None
     follow: bool = False
     lines: int | None = None
@@ -102,9 +104,27 @@ def _add_options(parser: argparse.ArgumentParser, name: str, verb: Verb) -> None
 def _add_acting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all guests")
     wait = argparse.BooleanOptionalAction
-    parser.add_argument("--wait", action=wait, default=True, help="wait until it is done (the default)")
+    parser.add_argument(
+        "--wait",
+        action=wait,
+        default=None,
+        help="wait until it is done (the default); if asked for with start or restart: until the guest is ready",
+    )
     parser.add_argument(
         "--timeout", type=duration, metavar="TIME", help="how long to wait: 30s, 5min, or seconds"
+    )
+
+
+def _add_maintenance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("state", choices=("on", "off"), help="whether somebody works on the guests")
+    parser.add_argument("--all", action="store_true", help="all guests")
+    parser.add_argument(
+        "--for",
+        dest="seconds",
+        type=duration,
+        default=3600.0,
+        metavar="TIME",
+        help="for how long: 30min, 2h, or seconds (default: 1h)",
     )
 
 
@@ -221,6 +241,7 @@ _SPECIAL: Final = {
     "edit": _add_config,
     "explain": _add_explain,
     "schema": _add_schema,
+    "maintenance": _add_maintenance,
     "log": _add_log,
     "console": _add_console,
     "events": _add_events,

@@ -51,7 +51,9 @@ def _rendered(options: Options) -> int:
     if not options.json:
         arguments |= {"format": "text", "color": fast.wants_color()}
     if verb.acts:
-        arguments |= {"wait": options.wait}
+        arguments |= {"wait": options.wait is not False}
+        if options.wait and options.verb in ("start", "restart"):
+            arguments["ready"] = True
         if options.timeout is not None:
             arguments["timeout"] = options.timeout
     with client(options) as daemon:
@@ -60,7 +62,22 @@ def _rendered(options: Options) -> int:
     if not options.json:
         return show_text(answer)
     show_json(answer)
-    return max((outcome["exit"] for outcome in answer), default=0) if verb.acts else 0
+    if verb.acts:
+        return max((outcome["exit"] for outcome in answer), default=0)
+    return int(options.verb == "status" and any(guest["phase"] == "gave-up" for guest in answer))
+
+
+def _maintenance(options: Options) -> int:
+    wish: dict[str, Any] = {"names": ["*"] if options.all else options.guests}
+    wish["seconds"] = options.seconds if options.state == "on" else 0.0
+    if not options.json:
+        wish |= {"format": "text"}
+    with client(options) as daemon:
+        answer = daemon.call("guest-maintenance", wish)
+    if not options.json:
+        return show_text(answer)
+    show_json(answer)
+    return 0
 
 
 def _argv(options: Options) -> int:
@@ -182,6 +199,7 @@ def _schema(options: Options) -> int:
 
 
 _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
+    "maintenance": _maintenance,
     "argv": _argv,
     "qmp": _qmp,
     "reload": _reload,

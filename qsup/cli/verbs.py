@@ -34,6 +34,9 @@ VERBS = {
     "kill": Verb("guest-kill", SOME, "end guests at once; unwritten data is lost", acts=True, quick=True),
     "pause": Verb("guest-pause", SOME, "stop the vCPUs of guests", acts=True, quick=True),
     "resume": Verb("guest-resume", SOME, "let the vCPUs of guests run again", acts=True, quick=True),
+    "maintenance": Verb(
+        "guest-maintenance", SOME, "say that somebody works on guests, so that nobody is alarmed by it"
+    ),
     "console": Verb("guest-console", ONE, "attach the terminal to a serial port; Ctrl-] leaves"),
     "log": Verb("guest-log", ONE, "show what a guest printed on its serial port"),
     "events": Verb("query-events", ANY, "show what happened"),

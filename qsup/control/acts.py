@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from qsup.control.commands import GuestRestart, GuestStart
 from qsup.control.results import Outcome
 from qsup.errors import QsupError, TimedOut
 from qsup.phase import Phase, Verb
@@ -62,13 +63,15 @@ class Acts:
         deadline = _deadline(act)
         try:
             async with asyncio.timeout(deadline):
-                return await self._guests.finished(name, act.VERB)
+                return await self._guests.finished(name, act.VERB, ready=_until_ready(act))
         except TimeoutError:
             raise _timed_out(name, act.VERB, deadline) from None
 
     async def _in_order(self, names: list[str], act: Act, by: str) -> list[Outcome]:
-        several = self._guests.start_many if act.VERB is Verb.START else self._guests.stop_many
-        deed = asyncio.ensure_future(several(names, by=by))
+        if act.VERB is Verb.START:
+            deed = asyncio.ensure_future(self._guests.start_many(names, by=by, ready=_until_ready(act)))
+        else:
+            deed = asyncio.ensure_future(self._guests.stop_many(names, by=by))
         self._deeds.add(deed)
         deed.add_done_callback(self._deeds.discard)
         deed.add_done_callback(_report)
@@ -88,8 +91,14 @@ def _report(deed: Deed) -> None:
         log.error("a command to several guests failed", exc_info=error)
 
 
+def _until_ready(act: Act) -> bool:
+    return isinstance(act, GuestStart | GuestRestart) and act.ready
+
+
 def _deadline(act: Act) -> float | None:
-    return act.DEADLINE if act.timeout is None else act.timeout
+    if act.timeout is not None:
+        return act.timeout
+    return None if _until_ready(act) else act.DEADLINE
 
 
 def _timed_out(name: str, verb: Verb, deadline: float | None) -> TimedOut:

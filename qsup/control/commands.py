@@ -78,11 +78,15 @@ class Act(Selection, frozen=True):
 
 
 class GuestStart(Act, frozen=True):
-    """Starts a guest that has no process, and wants it running from now on. Done when it is ready."""
+    """Starts a guest that has no process, and wants it running from now on.
+
+    Done when its vCPUs run; with ``ready`` when it is ready, for which its own file sets the limit.
+    """
 
     NAME = "guest-start"
     VERB = Verb.START
     DEADLINE = 60.0
+    ready: bool = False
 
 
 class GuestStop(Act, frozen=True):
@@ -94,11 +98,12 @@ class GuestStop(Act, frozen=True):
 
 
 class GuestRestart(Act, frozen=True):
-    """Stops a guest by its stop ladder and starts it with a new process. Done when it is ready."""
+    """Stops a guest by its stop ladder and starts it with a new process. Done as ``guest-start`` is."""
 
     NAME = "guest-restart"
     VERB = Verb.RESTART
     DEADLINE = None
+    ready: bool = False
 
 
 class GuestReset(Act, frozen=True):
@@ -127,6 +132,16 @@ class GuestResume(Act, frozen=True):
 
     NAME = "guest-resume"
     VERB = Verb.RESUME
+
+
+class GuestMaintenance(Selection, frozen=True):
+    """Says that somebody works on a guest for so many ``seconds``, or has done with it (0).
+
+    Until then its health is not checked, and nothing is done about a hang.
+    """
+
+    NAME = "guest-maintenance"
+    seconds: Seconds = 3600.0
 
 
 class GuestArgv(Command, frozen=True):
@@ -210,8 +225,8 @@ class QuerySchema(Command, frozen=True):
 
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
-    QueryGuests, QueryGuest, GuestWhy, GuestArgv, GuestQmp, GuestLog, GuestConsole, CheckConfig, ReloadConfig,
-    QueryEvents, QueryVersion, QueryCommands, QuerySchema,
+    QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestArgv, GuestQmp, GuestLog, GuestConsole, CheckConfig,
+    ReloadConfig, QueryEvents, QueryVersion, QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

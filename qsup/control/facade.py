@@ -80,10 +80,15 @@ class Guests(Protocol):
     async def command(self, name: str, verb: Verb, *, by: str) -> str:
         """Accept a verb and say in a sentence what was accepted; raise Refused if the phase forbids it."""
 
-    async def finished(self, name: str, verb: Verb) -> str:
+    async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
         """Wait until the verb's deed is done and say how; raise QsupError if it failed."""
 
-    async def start_many(self, names: list[str], *, by: str) -> Mapping[str, str | QsupError]:
+    async def maintain(self, name: str, seconds: float, *, by: str) -> str:
+        """Take a guest for under maintenance for a time, or no longer if that is 0; say what was accepted."""
+
+    async def start_many(
+        self, names: list[str], *, by: str, ready: bool = False
+    ) -> Mapping[str, str | QsupError]:
         """Start guests in their order, wait for each, and tell what became of each."""
 
     async def stop_many(self, names: list[str], *, by: str) -> Mapping[str, str | QsupError]:

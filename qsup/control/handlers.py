@@ -44,6 +44,7 @@ class Handlers:
             c.QueryGuests: self._query_guests,
             c.QueryGuest: self._query_guest,
             c.GuestWhy: self._guest_why,
+            c.GuestMaintenance: self._guest_maintenance,
             c.GuestArgv: self._guest_argv,
             c.GuestQmp: self._guest_qmp,
             c.GuestLog: self._guest_log,
@@ -100,6 +101,14 @@ class Handlers:
         if query.format == "text":
             return render.reasons(answers)
         return answers if query.name is None else answers[0]
+
+    async def _guest_maintenance(self, wish: c.GuestMaintenance, by: str) -> Outcome | list[Outcome] | Text:
+        names = [view.name for view in self._views(wish, default_all=False)]
+        said = [(name, await self._guests.maintain(name, wish.seconds, by=by)) for name in names]
+        outcomes = [Outcome(name=name, done=True, message=message) for name, message in said]
+        if wish.format == "text":
+            return render.outcomes(outcomes)
+        return outcomes if wish.name is None else outcomes[0]
 
     def _views(self, selection: c.Selection, *, default_all: bool = True) -> list[GuestView]:
         """The guests that are meant, each now; a name that no guest has raises before anything is done."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from qsup.clock import iso
 from qsup.control.results import Text, worst
 from qsup.control.text import colored, duration, printable, size, table
+from qsup.phase import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,16 +46,24 @@ def status(views: Sequence[GuestView], wall: float, *, color: bool) -> Text:
     """``qsup status``: a block of lines a guest, with an empty line between."""
     if not views:
         return Text(exit=0, text="no guests\n")
-    return Text(exit=0, text="\n".join(_block(view, wall, color=color) for view in views))
+    text = "\n".join(_block(view, wall, color=color) for view in views)
+    return Text(exit=int(any(view.phase is Phase.GAVE_UP for view in views)), text=text)
 
 
 def _block(view: GuestView, wall: float, *, color: bool) -> str:
     title = f"{view.name} - {printable(view.description)}" if view.description else view.name
-    ready = ", ready" if view.ready else ""
+    ready = ", not ready" if view.phase is Phase.RUNNING else ""
+    if view.ready:
+        ready = f", ready after {view.ready_after:.1f} s," if view.ready_after else ", ready"
     state = f" ({printable(view.run_state)})" if view.run_state else ""
     facts = [
         ("Phase", f"{colored(view.phase, color=color)}{state}{ready} since {iso(view.since)}"),
         ("Reason", printable(view.reason)),
+        (
+            "Ill",
+            f"{view.ill.cause} since {iso(view.ill.at)}: {printable(view.ill.detail)}" if view.ill else "",
+        ),
+        ("Maintained", f"until {iso(view.maintenance)}" if view.maintenance else ""),
         ("Wanted", view.wanted),
         ("Process", _process(view, wall)),
         ("Machine", _machine(view)),
@@ -63,6 +72,7 @@ def _block(view: GuestView, wall: float, *, color: bool) -> str:
             f"{view.restarts}; failures within the window: {view.failures}, limit {view.limit or 'none'}",
         ),
         ("Last end", _last_end(view.last_end) if view.last_end else ""),
+        ("Bundle", (view.last_end and view.last_end.bundle) or ""),
         ("Stopped by", printable(view.stopped_by or "")),
         ("Next try", iso(view.next_try) if view.next_try else ""),
         ("Waits for", ", ".join(view.waiting_for)),

@@ -12,7 +12,7 @@ from qsup.control.why import explain
 if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
     from qsup.errors import QsupError
-    from qsup.guest.view import EndView, GuestView
+    from qsup.guest.view import EndView, GuestView, IllView
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -39,6 +39,8 @@ class End(Result, frozen=True):
     at: str
     ran: float | None
     decision: str
+    evidence: tuple[str, ...]
+    bundle: str | None
 
     @classmethod
     def of(cls, end: EndView) -> Self:
@@ -50,7 +52,22 @@ class End(Result, frozen=True):
             at=iso(end.at),
             ran=end.ran,
             decision=end.decision,
+            evidence=end.evidence,
+            bundle=end.bundle,
         )
+
+
+class Ill(Result, frozen=True):
+    """What is wrong with a guest that lives, and since when."""
+
+    cause: str
+    detail: str
+    since: str
+
+    @classmethod
+    def of(cls, ill: IllView) -> Self:
+        """The wire form."""
+        return cls(cause=ill.cause, detail=ill.detail, since=iso(ill.at))
 
 
 class Guest(Result, frozen=True):
@@ -71,6 +88,9 @@ class Guest(Result, frozen=True):
     failures: int
     limit: int
     last_end: End | None
+    ready_after: float | None
+    ill: Ill | None
+    maintenance: str | None
     started_at: str | None
     adopted: bool
     file: str | None
@@ -97,6 +117,8 @@ class Guest(Result, frozen=True):
         facts["since"] = iso(view.since)
         facts["next_try"] = _optional_iso(view.next_try)
         facts["started_at"] = _optional_iso(view.started_at)
+        facts["ill"] = Ill.of(view.ill) if view.ill else None
+        facts["maintenance"] = _optional_iso(view.maintenance)
         facts["last_end"] = End.of(view.last_end) if view.last_end else None
         return cls(**facts)
 

@@ -17,6 +17,8 @@ def explain(view: GuestView, wall: float) -> tuple[str, ...]:
     sentences = [
         _phase(view, wall),
         _sentence(view.reason),
+        _ill(view, wall),
+        _maintenance(view),
         _wanted(view),
         *(_end(view.last_end, wall) if view.last_end else ()),
         _stopped_by(view),
@@ -45,6 +47,16 @@ def _phase(view: GuestView, wall: float) -> str:
     return f"{view.name} is {_IS.get(view.phase, view.phase)}{printable(state)}{ready} {since}."
 
 
+def _ill(view: GuestView, wall: float) -> str:
+    if view.ill is None:
+        return ""
+    return f"For {duration(wall - view.ill.at)} it is ill, {view.ill.cause}: {_sentence(view.ill.detail)}"
+
+
+def _maintenance(view: GuestView) -> str:
+    return f"It is under maintenance until {iso(view.maintenance)}." if view.maintenance else ""
+
+
 def _wanted(view: GuestView) -> str:
     running = view.phase not in (Phase.STOPPED, Phase.GAVE_UP)
     if running == (view.wanted is Wanted.RUNNING):
@@ -59,6 +71,8 @@ def _end(end: EndView, wall: float) -> list[str]:
         f"Its last run ended at {iso(end.at)}, {duration(wall - end.at)} ago{ran}: {end.cause}{status}.",
         _sentence(end.detail),
         f"What was decided then: {printable(end.decision)}." if end.decision else "",
+        f"The evidence: {printable('; '.join(end.evidence))}." if end.evidence else "",
+        f"All that was kept of it: `qsup crash show {end.bundle}`." if end.bundle else "",
     ]
 
 

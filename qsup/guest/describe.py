@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qsup.argv.invocation import VNC_FILE
 from qsup.guest.policy import within_window
-from qsup.guest.view import EndView, GuestView
+from qsup.guest.view import EndView, GuestView, IllView
 from qsup.phase import ALIVE
 from qsup.spec.diff import diff
 from qsup.spec.tables.display import DisplayType
@@ -14,7 +14,7 @@ from qsup.spec.tables.display import DisplayType
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qsup.guest.state import End, State
+    from qsup.guest.state import End, Ill, State
     from qsup.spec.model import GuestSpec
 
 
@@ -42,6 +42,7 @@ def describe(
         name=spec.name,
         phase=state.phase,
         ready=state.ready,
+        ready_after=launch.ready_after if launch else None,
         pid=state.pid,
         wanted=state.wanted,
         cause=state.last_end.cause if state.last_end else None,
@@ -54,6 +55,8 @@ def describe(
         failures=len(within_window(state.failures, spec.restart, now)),
         limit=spec.restart.limit,
         last_end=_end(state.last_end) if state.last_end else None,
+        ill=_ill(state.ill, now, wall) if state.ill else None,
+        maintenance=None if state.maintenance is None else wall + (state.maintenance - now),
         started_at=None if running_since is None else wall - (now - running_since),
         adopted=launch.adopted if launch else False,
         file=file,
@@ -85,4 +88,10 @@ def _end(end: End) -> EndView:
         at=end.wall,
         ran=end.ran,
         decision=end.decision,
+        evidence=end.evidence,
+        bundle=end.bundle,
     )
+
+
+def _ill(ill: Ill, now: float, wall: float) -> IllView:
+    return IllView(cause=ill.cause, detail=ill.detail, at=wall - (now - ill.since))

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from qsup.cause import Cause
 from qsup.events import Kind
 
 
@@ -29,13 +30,29 @@ class QueryStatus(msgspec.Struct, frozen=True):
 
 
 class AskAgent(msgspec.Struct, frozen=True):
-    """Ask the guest agent to power the guest off; answers with AgentAnswered."""
+    """Have the guest agent power the guest off, or in mode ``reboot`` reboot it; answers with AgentAnswered."""
+
+    mode: str = "powerdown"
 
 
 class Signal(msgspec.Struct, frozen=True):
     """Send a signal to QEMU, through its pidfd."""
 
     number: int
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """Keep a picture of the guest's screen for the bundle that comes, after the QMP commands asked for before."""
+
+
+class Collect(msgspec.Struct, frozen=True):
+    """Make the bundle ``id`` of all that is known about an end, or about trouble of a guest that lives."""
+
+    id: str
+    cause: Cause
+    detail: str
+    evidence: tuple[str, ...]
+    decision: str
 
 
 class StartHelper(msgspec.Struct, frozen=True):
@@ -75,17 +92,6 @@ class Reply(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-Effect = (
-    Spawn
-    | Connect
-    | Qmp
-    | QueryStatus
-    | AskAgent
-    | Signal
-    | StartHelper
-    | Arm
-    | Cancel
-    | Persist
-    | Publish
-    | Reply
-)
+Deed = Spawn | Connect | Qmp | QueryStatus | AskAgent | Signal | Picture | Collect | StartHelper
+"""What is done to the process, or because of it."""
+Effect = Deed | Arm | Cancel | Persist | Publish | Reply

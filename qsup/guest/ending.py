@@ -1,64 +1,31 @@
-"""The end of a run: from evidence to cause, and from cause and policy to what comes next."""
+"""The end of a process: its cause, what is decided, and what comes next."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from qsup.cause import FAILURES, Cause
 from qsup.events import Kind
-from qsup.guest.effects import Arm, Cancel, Publish
-from qsup.guest.policy import Decision, decide, react, within_window
+from qsup.guest.effects import Arm, Cancel, Collect, Publish
+from qsup.guest.judge import Death, from_status, judge
+from qsup.guest.policy import Decision, decide, within_window
 from qsup.guest.state import End, Ending
-from qsup.guest.turn import BACKOFF, ENDING, TIMERS
-from qsup.guest.verbs import reset_machine
+from qsup.guest.turn import BACKOFF, TIMERS
 from qsup.phase import Phase, Wanted
-from qsup.spec.policy import Reaction, Restart
+from qsup.spec.policy import Restart
 
 if TYPE_CHECKING:
     from qsup.guest.state import State
     from qsup.guest.turn import Turn
     from qsup.proc.status import ExitStatus
 
-QUIT_PATIENCE: Final = 5.0
-"""Seconds that a QEMU whose guest has ended may take to quit."""
 
-
-def guest_ended(turn: Turn, cause: Cause, detail: str) -> None:
-    """The guest has come to an end inside a QEMU that still lives: apply the rule for the cause."""
-    if turn.state.descent is not None:
-        # The operator wanted this; what is left is an empty machine.
-        quit_empty(turn)
-        return
-    if turn.state.ending is not None:
-        return
-    verdict = react(cause, turn.env.spec.restart)
-    match verdict.reaction:
-        case Reaction.RESTART | Reaction.STOP:
-            turn.set(ending=Ending(cause, detail))
-            turn.enter(Phase.STOPPING, f"{cause}: {detail}")
-            quit_empty(turn)
-        case Reaction.RESET:
-            turn.notice(f"{cause}: {detail}; {verdict.rule}")
-            reset_machine(turn)
-        case Reaction.PAUSE:
-            turn.enter(Phase.PAUSED, f"{cause}: {detail}; {verdict.rule}")
-        case Reaction.IGNORE:
-            turn.notice(f"{cause}: {detail}; {verdict.rule}")
-            turn.qmp("cont")
-
-
-def quit_empty(turn: Turn) -> None:
-    """End a QEMU whose guest has ended."""
-    turn.qmp("quit")
-    turn.do(Arm(ENDING, QUIT_PATIENCE))
-
-
-def process_ended(turn: Turn, status: ExitStatus | None, stderr: str) -> None:
+def process_ended(turn: Turn, death: Death) -> None:
     """The process is gone: name the cause, decide, and move on."""
     state, now = turn.state, turn.env.now
-    ending = judge(state, status, stderr)
+    ending = judge(state, death)
     running_since = state.launch.running_since if state.launch else None
     stopped_by = _stopped_by(state)
     restarted = state.start_after
@@ -66,18 +33,22 @@ def process_ended(turn: Turn, status: ExitStatus | None, stderr: str) -> None:
     end = End(
         cause=ending.cause,
         detail=ending.detail,
-        status=status,
+        status=death.status,
         wall=turn.env.wall,
         ran=None if running_since is None else round(now - running_since, 3),
         decision=decision.rule,
         stopped_by=stopped_by,
+        evidence=ending.evidence,
+        bundle=turn.bundle_id() if ending.cause in FAILURES else None,
     )
+    if end.bundle is not None:
+        turn.do(Collect(end.bundle, end.cause, end.detail, end.evidence, end.decision))
     turn.do(*(Cancel(name) for name in TIMERS))
     turn.set(
         last_end=end, launch=None, connected=False, run_state=None,
-        ending=None, descent=None, start_after=False, pending=None,
+        ending=None, descent=None, start_after=False, pending=None, ill=None,
     )  # fmt: skip
-    turn.do(Publish(Kind.ENDED, _announcement(end)))
+    turn.do(Publish(Kind.ENDED, announcement(end)))
     _follow(turn, ending, decision, restarted=restarted)
 
 
@@ -113,45 +84,11 @@ def _follow(turn: Turn, ending: Ending, decision: Decision, *, restarted: bool) 
         turn.spawn(f"starts again after {why}")
 
 
-def judge(state: State, status: ExitStatus | None, stderr: str) -> Ending:
-    """Name the cause of an end, from all that was seen of the run. Pure."""
-    last_words = _last_line(stderr)
-    said = f"; QEMU said: {last_words}" if last_words else ""
-    died = state.ending is not None and state.ending.cause is Cause.HELPER_DIED
-    if state.descent is not None and not (died and state.wanted is Wanted.RUNNING):
-        return Ending(Cause.OPERATOR, f"stopped by {_stopped_by(state)}")
-    if state.ending is not None:
-        return state.ending
-    launch = state.launch
-    if launch is not None and launch.shutdown_reason == "host-signal":
-        return Ending(Cause.QEMU_SIGNAL, f"somebody sent QEMU a signal that ends it{said}")
-    if launch is not None and launch.shutdown_reason == "host-qmp-quit":
-        return Ending(Cause.QEMU_EXIT, "somebody told QEMU to quit over a monitor")
-    if launch is not None and launch.shutdown_reason == "guest-shutdown":
-        return Ending(Cause.GUEST_SHUTDOWN, "the guest powered itself off")
-    if state.phase is Phase.STARTING:
-        return Ending(
-            Cause.START_FAILED, f"QEMU ended ({status or 'status unknown'}) before the guest ran{said}"
-        )
-    return from_status(status, said)
-
-
-def from_status(status: ExitStatus | None, said: str = "") -> Ending:
-    """The cause of an end of which nothing but the exit status is known."""
-    if status is None:
-        return Ending(
-            Cause.UNKNOWN, f"QEMU is gone, and the kernel tells its exit status only to its parent{said}"
-        )
-    if status.how == "signal":
-        return Ending(Cause.QEMU_SIGNAL, f"{status} ended QEMU{said}")
-    return Ending(Cause.QEMU_EXIT, f"QEMU exited with status {status.number}{said}")
-
-
 def launch_failed(turn: Turn, detail: str) -> None:
     """No process came of a launch."""
     if turn.state.descent is None and turn.state.wanted is Wanted.RUNNING:
         turn.set(ending=Ending(Cause.START_FAILED, detail))
-    process_ended(turn, None, "")
+    process_ended(turn, Death(None, ""))
 
 
 def status_known(turn: Turn, status: ExitStatus) -> None:
@@ -171,18 +108,15 @@ def _stopped_by(state: State) -> str | None:
     return state.descent.rung if state.descent else None
 
 
-def _announcement(end: End) -> dict[str, object]:
+def announcement(end: End) -> dict[str, object]:
+    """The data of the event that tells of an end."""
     return {
         "cause": end.cause.value,
         "detail": end.detail,
+        "evidence": list(end.evidence),
         "status": str(end.status) if end.status else None,
         "ran": end.ran,
         "decision": end.decision,
         "stopped-by": end.stopped_by,
+        "bundle": end.bundle,
     }
-
-
-def _last_line(text: str) -> str:
-    """QEMU's last words; its warnings are about something else than its end."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and " warning: " not in line]
-    return lines[-1][:500] if lines else ""

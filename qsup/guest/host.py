@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qsup.probe.prober import Prober
     from qsup.probe.programs import Programs
     from qsup.proc.bounded import Keeper
+    from qsup.proc.oom import OomLog
     from qsup.spec.model import GuestSpec
 
 
@@ -28,6 +29,7 @@ class Host:
     boot_id: str
     prober: Prober
     programs: Programs
+    oom: OomLog
 
     def binary(self, spec: GuestSpec) -> str:
         """The QEMU for a guest."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from qsup.cause import Cause
 from qsup.guest.state import Launch
 from qsup.phase import Verb
 from qsup.proc.status import ExitStatus
@@ -43,9 +44,10 @@ class Connected(msgspec.Struct, frozen=True):
 
 
 class ConnectFailed(msgspec.Struct, frozen=True):
-    """The process lives, but no QMP session could be made."""
+    """The process lives, but no QMP session could be made. ``late``: it did not answer in time."""
 
     detail: str
+    late: bool = False
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -61,6 +63,8 @@ class Happened(msgspec.Struct, frozen=True):
     data: dict[str, Any]
     triple_fault: bool = False
     """QEMU's log shows a triple fault just before this RESET."""
+    printed: str | None = None
+    """What the guest's kernel printed on its console as it panicked."""
 
 
 class RunState(msgspec.Struct, frozen=True):
@@ -83,10 +87,15 @@ class AgentAnswered(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """The process is gone. ``status`` is None as long as the kernel has not told; ``stderr`` is QEMU's last words."""
+    """The process is gone. ``status`` is None as long as the kernel has not told; ``stderr`` is QEMU's last words.
+
+    ``oom`` is what the kernel says of having killed it for want of memory; ``host_down``: the host goes down.
+    """
 
     status: ExitStatus | None
     stderr: str
+    oom: str | None = None
+    host_down: bool = False
 
 
 class HelperExited(msgspec.Struct, frozen=True):
@@ -109,6 +118,44 @@ class StatusKnown(msgspec.Struct, frozen=True):
     status: ExitStatus
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """The check of ``[ready]`` has passed; ``detail`` says how."""
+
+    detail: str
+
+
+class Health(msgspec.Struct, frozen=True):
+    """A check of ``[[health]]`` has failed as often as it may, or passes again (``detail`` None)."""
+
+    name: str
+    detail: str | None
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """QEMU or its guest has begun to hang (``cause``), or is well again (None).
+
+    ``stalled``: it is the host that does not serve it; ``evidence`` are the observations, a sentence each.
+    """
+
+    cause: Cause | None
+    detail: str
+    evidence: tuple[str, ...] = ()
+    stalled: bool = False
+
+
+class Space(msgspec.Struct, frozen=True):
+    """There is room again where a disk has its image."""
+
+    detail: str
+
+
+class Maintenance(msgspec.Struct, frozen=True):
+    """An operator works on the guest until ``until`` (``clock.now()``), or has done with it (None)."""
+
+    until: float | None
+    by: str
+
+
 class Timer(msgspec.Struct, frozen=True):
     """A timer that step armed has run out."""
 
@@ -127,8 +174,13 @@ class Restored(msgspec.Struct, frozen=True):
     launched: bool = False
     status: ExitStatus | None = None
     stderr: str = ""
+    oom: str | None = None
+    shift: float = 0.0
+    """After a reboot: what to add to a time of the last boot to have the time of this one that is as long ago."""
 
 
+Watched = HelperExited | Ready | Health | Pulse | Space | Maintenance
+"""What those tell who watch a guest that lives, or work on it."""
 Input = (
     Command
     | Due
@@ -142,8 +194,8 @@ Input = (
     | QmpDone
     | AgentAnswered
     | Exited
-    | HelperExited
     | StatusKnown
     | Timer
     | Restored
+    | Watched
 )

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
     from qsup.guest.launch import Running
 
-DECISIVE: Final = frozenset({"RESUME", "STOP", "SHUTDOWN", "RESET", "GUEST_PANICKED", "GUEST_CRASHLOADED"})
+DECISIVE: Final = frozenset(
+    {"RESUME", "STOP", "SHUTDOWN", "RESET", "GUEST_PANICKED", "GUEST_CRASHLOADED", "WATCHDOG"}
+    | {"BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED"}
+)
 """The events that a step looks at."""
+REPEATED: Final = 1.0
+"""Seconds in which the same error of the same disk says nothing new: a guest may make thousands of them."""
 BURST: Final = 400.0
 """Decisive events that may come at once."""
 RATE: Final = 40.0
@@ -42,8 +47,16 @@ def budget() -> Bucket:
 class Line:
     """One session and what goes through it."""
 
-    def __init__(self, running: Running, budget: Bucket, post: Callable[[Input], None]) -> None:
+    def __init__(
+        self,
+        running: Running,
+        budget: Bucket,
+        post: Callable[[Input], None],
+        panic: Callable[[], str | None],
+    ) -> None:
         self._running = running
+        self._panic = panic
+        self._disk_error: tuple[float, object, object] = (-REPEATED, None, None)
         self._budget = budget
         self._post = post
         self._session: QmpSession | None = None
@@ -128,7 +141,20 @@ class Line:
         status = answer.get("status") if isinstance(answer, dict) else None
         if not isinstance(status, str):
             raise QmpError("QEMU answered query-status with something else")
+        if status == "io-error":
+            await self._which_disk()
         return status[:40]
+
+    async def _which_disk(self) -> None:
+        """Tell of the disk that stopped the guest, for those who have missed QEMU's event."""
+        blocks = await self.session.execute("query-block")
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict) and block.get("io-status") in ("nospace", "failed"):
+                inserted = block.get("inserted")
+                node = inserted.get("node-name") if isinstance(inserted, dict) else None
+                no_space = block["io-status"] == "nospace"
+                data = {"node-name": node or block.get("qdev"), "nospace": no_space, "action": "stop"}
+                self._post(Happened("BLOCK_IO_ERROR", data))
 
     async def ended(self, patience: float) -> None:
         """Wait until the last event has arrived, but not longer than ``patience`` seconds."""
@@ -143,13 +169,25 @@ class Line:
             await self._session.close()
 
     def _event(self, event: QmpEvent) -> None:
-        if event.name not in DECISIVE or self._ended.is_set():
+        if event.name not in DECISIVE or self._ended.is_set() or self._repeats(event):
             return
         if not self._budget.spend(clock.now()):
             self._hang_up("QEMU floods the supervisor with events")
             return
         reset = event.name == "RESET" or event.data.get("reason") == "guest-reset"
-        self._post(Happened(event.name, event.data, reset and self._running.saw_triple_fault()))
+        triple_fault = reset and self._running.saw_triple_fault()
+        printed = self._panic() if event.name == "GUEST_PANICKED" else None
+        self._post(Happened(event.name, event.data, triple_fault, printed))
+
+    def _repeats(self, event: QmpEvent) -> bool:
+        if event.name != "BLOCK_IO_ERROR":
+            return False
+        at, node, action = self._disk_error
+        now, data = clock.now(), event.data
+        if now - at < REPEATED and (node, action) == (data.get("node-name"), data.get("action")):
+            return True
+        self._disk_error = (now, data.get("node-name"), data.get("action"))
+        return False
 
     def _lost(self, reason: str) -> None:
         self._hang_up(reason)

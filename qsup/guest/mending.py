@@ -12,13 +12,11 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from qsup.cause import Cause
-from qsup.guest import ladder
 from qsup.guest.effects import Arm, Signal, StartHelper
-from qsup.guest.policy import react
+from qsup.guest.response import respond
 from qsup.guest.state import Ending
 from qsup.guest.turn import HELPERS
 from qsup.phase import Phase
-from qsup.spec.policy import Reaction
 
 if TYPE_CHECKING:
     from qsup.guest.inputs import HelperExited
@@ -86,11 +84,7 @@ def start_anew(turn: Turn) -> None:
 
 
 def _bereaved(turn: Turn, detail: str) -> None:
-    verdict = react(Cause.HELPER_DIED, turn.env.spec.restart)
-    if verdict.reaction is Reaction.IGNORE:
-        turn.notice(f"{Cause.HELPER_DIED}: {detail}; {verdict.rule}")
-    elif turn.state.run_state in OVER:
+    if turn.state.run_state in OVER:
         turn.notice(f"{Cause.HELPER_DIED}: {detail}; its guest had ended before, and is kept as it is")
     else:
-        turn.set(ending=Ending(Cause.HELPER_DIED, detail))
-        ladder.descend(turn, f"{Cause.HELPER_DIED}: {detail}")
+        respond(turn, Ending(Cause.HELPER_DIED, detail), over=False)

@@ -19,11 +19,14 @@ class Outcome(msgspec.Struct, frozen=True):
     text: str
 
 
-def outcome(verb: Verb, state: State) -> Outcome | None:
-    """What became of a verb that was accepted; None as long as it is not decided."""
+def outcome(verb: Verb, state: State, *, ready: bool = False) -> Outcome | None:
+    """What became of a verb that was accepted; None as long as it is not decided.
+
+    ``ready``: a start is done only when the guest is ready.
+    """
     match verb:
         case Verb.START | Verb.RESTART:
-            return _started(state)
+            return _started(state, ready=ready)
         case Verb.STOP | Verb.KILL:
             return _stopped(state)
         case Verb.PAUSE:
@@ -34,10 +37,14 @@ def outcome(verb: Verb, state: State) -> Outcome | None:
             return _executed(state, state.phase)
 
 
-def _started(state: State) -> Outcome | None:
+def _started(state: State, *, ready: bool) -> Outcome | None:
     match state.phase:
+        case Phase.RUNNING if state.ready:
+            after = state.launch.ready_after if state.launch else None
+            waited = f", ready after {after:.1f} s" if ready and after else ""
+            return Outcome(ok=True, text=f"running, pid {state.pid}{waited}")
         case Phase.RUNNING:
-            return Outcome(ok=True, text=f"running, pid {state.pid}")
+            return None if ready else Outcome(ok=True, text=f"running, pid {state.pid}, not ready yet")
         case Phase.PAUSED:
             return Outcome(ok=True, text=f"paused: {state.reason}")
         case Phase.STARTING | Phase.STOPPING:

@@ -16,15 +16,28 @@ from qsup.units import Duration
 JITTER: Final = 0.25
 """A delay is shortened by up to this share, so that guests that fell together do not rise together."""
 
-INTERNAL: Final = frozenset({Cause.GUEST_RESET, Cause.TRIPLE_FAULT})
-"""Causes after which QEMU goes on by itself unless a rule forbids it."""
-
 
 class Verdict(msgspec.Struct, frozen=True):
     """A reaction and, in words, the rule that chose it."""
 
     reaction: Reaction
     rule: str
+
+
+UNRULED: Final = {
+    Cause.OPERATOR: Verdict(Reaction.STOP, "an operator wanted it"),
+    Cause.HOST_SHUTDOWN: Verdict(Reaction.STOP, "it is started again as the host comes up"),
+    Cause.GUEST_RESET: Verdict(Reaction.RESET, "the reset itself is the cure"),
+    Cause.TRIPLE_FAULT: Verdict(Reaction.RESET, "the reset itself is the cure"),
+    Cause.WATCHDOG: Verdict(Reaction.RESET, "the reset itself is the cure"),
+    Cause.GUEST_CRASHLOADED: Verdict(Reaction.IGNORE, "its crash kernel is left to write its dump"),
+    Cause.IO_ERROR: Verdict(Reaction.PAUSE, "mend its storage, then `qsup resume`"),
+    Cause.NO_SPACE: Verdict(Reaction.PAUSE, "it goes on by itself once there is space"),
+    Cause.IMAGE_CORRUPT: Verdict(Reaction.PAUSE, "it waits for somebody to look at the image"),
+}
+"""What is done about a cause without a rule, whatever the policy."""
+MENDABLE: Final = frozenset({Cause.REBOOT_LOOP, Cause.GUEST_UNHEALTHY, Cause.START_TIMEOUT})
+"""Causes at which the guest still runs: a policy that restarts nothing leaves it alone."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -41,13 +54,12 @@ def react(cause: Cause, policy: RestartPolicy) -> Verdict:
     rule: Reaction | None = getattr(policy.on, cause.value.replace("-", "_"), None)
     if rule is not None:
         return Verdict(rule, f'restart.on.{cause} = "{rule}"')
-    if cause in INTERNAL:
-        return Verdict(Reaction.RESET, f"no rule for {cause}: the reset itself is the cure")
+    if cause in UNRULED:
+        usual = UNRULED[cause]
+        return Verdict(usual.reaction, f"no rule for {cause}: {usual.rule}")
     wants = policy.policy is Restart.ALWAYS or (policy.policy is Restart.ON_FAILURE and cause in FAILURES)
-    return Verdict(
-        Reaction.RESTART if wants and cause is not Cause.OPERATOR else Reaction.STOP,
-        f'restart.policy = "{policy.policy}"',
-    )
+    without = Reaction.IGNORE if cause in MENDABLE else Reaction.STOP
+    return Verdict(Reaction.RESTART if wants else without, f'restart.policy = "{policy.policy}"')
 
 
 def decide(

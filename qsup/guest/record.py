@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-VERSION: Final = 2
+VERSION: Final = 3
 LIMIT: Final = 1 << 20
 """Bytes; a record is a few kilobytes, so a larger file is not one."""
 
@@ -34,7 +34,17 @@ class StateRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     boot_id: str
+    now: float = 0.0
+    wall: float = 0.0
+    """The moment of the writing on the two clocks: what bridges the gap between two boots."""
     state: State
+
+    def shift(self, now: float, wall: float) -> float:
+        """What to add to a time of that boot to have the time of this one that is as long ago.
+
+        A wall clock that was set back meanwhile cannot make it less long ago.
+        """
+        return now - self.now - max(0.0, wall - self.wall)
 
 
 class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +86,8 @@ Record = TypeVar("Record", StateRecord, MachineRecord, LaunchRecord)
 UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     # A launch had no helpers then; a state had nothing to tell of them. The defaults say as much.
     1: lambda document: document,
+    # Nothing was known of readiness, and a reboot cleared all counts.
+    2: lambda document: document,
 }
 """From each older version to the next: a function over the record's JSON object."""
 

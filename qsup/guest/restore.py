@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qsup.guest.effects import Arm, Connect
-from qsup.guest.ending import process_ended
-from qsup.guest.state import Descent
+import msgspec
+
+from qsup.cause import Cause
+from qsup.events import Kind
+from qsup.guest import maintenance
+from qsup.guest.effects import Arm, Connect, Publish
+from qsup.guest.ending import announcement, process_ended
+from qsup.guest.judge import Death
+from qsup.guest.policy import UNRULED
+from qsup.guest.state import Descent, End
 from qsup.guest.turn import BACKOFF, STABLE
 from qsup.phase import ALIVE, Phase, Wanted
 
@@ -18,7 +25,10 @@ if TYPE_CHECKING:
 
 def restore(turn: Turn, restored: Restored) -> None:
     """Take up the guest's life where it stands."""
-    turn.set(connected=False, run_state=None, pending=None, trouble=None)
+    turn.set(connected=False, run_state=None, pending=None, trouble=None, ill=None)
+    if not restored.same_boot:
+        _rebase(turn, restored.shift)
+    maintenance.resume(turn)
     if restored.alive is not None:
         _adopt(turn, restored.alive)
     elif not restored.same_boot:
@@ -31,7 +41,7 @@ def restore(turn: Turn, restored: Restored) -> None:
 
 def _adopt(turn: Turn, alive: Launch) -> None:
     """Its process lives: it keeps its phase until QEMU itself says what is the case."""
-    turn.set(launch=alive, next_try=None)
+    turn.set(launch=_same(turn.state.launch, alive), next_try=None)
     if turn.state.phase not in ALIVE:
         # The last daemon died between the launch and the record of it.
         turn.set(wanted=Wanted.RUNNING)
@@ -46,13 +56,53 @@ def _adopt(turn: Turn, alive: Launch) -> None:
     turn.do(Connect())
 
 
-def _after_reboot(turn: Turn) -> None:
-    """Times and counts of another boot mean nothing now."""
+def _same(known: Launch | None, alive: Launch) -> Launch:
+    """What the last daemon knew of the launch, as far as it had come to write it down."""
+    if known is None or known.token != alive.token:
+        return alive
+    return msgspec.structs.replace(
+        known, pid=alive.pid, accel=alive.accel, running_since=alive.running_since, adopted=True
+    )
+
+
+def _rebase(turn: Turn, shift: float) -> None:
+    """Put the times of another boot to as long ago in this one; failures count whatever the host has been through."""
+    state = turn.state
     turn.set(
-        launch=None, ending=None, descent=None, start_after=False, failures=(), streak=0, next_try=None
-    )  # fmt: skip
+        failures=tuple(at + shift for at in state.failures),
+        resets=tuple(at + shift for at in state.resets),
+        next_try=None if state.next_try is None else state.next_try + shift,
+        maintenance=None if state.maintenance is None else state.maintenance + shift,
+    )
+
+
+def _after_reboot(turn: Turn) -> None:
+    """No process is left; what had given up or waits for its next try goes on with that."""
+    state = turn.state
+    if state.phase is Phase.GAVE_UP:
+        return
+    if state.phase is Phase.BACKOFF:
+        turn.do(Arm(BACKOFF, max(0.0, (state.next_try or 0.0) - turn.env.now)))
+        return
+    if state.phase in ALIVE:
+        _went_with_the_host(turn)
+    turn.set(launch=None, ending=None, descent=None, start_after=False, next_try=None)
     if turn.state.phase is not Phase.STOPPED:
         turn.enter(Phase.STOPPED, "the host was restarted")
+
+
+def _went_with_the_host(turn: Turn) -> None:
+    """Its run ended with the host's; how, nobody saw."""
+    end = End(
+        cause=Cause.HOST_SHUTDOWN,
+        detail="the host was restarted while it ran",
+        status=None,
+        wall=turn.env.wall,
+        ran=None,
+        decision=UNRULED[Cause.HOST_SHUTDOWN].rule,
+    )
+    turn.set(last_end=end)
+    turn.do(Publish(Kind.ENDED, announcement(end)))
 
 
 def _missing(turn: Turn, restored: Restored) -> None:
@@ -67,7 +117,7 @@ def _missing(turn: Turn, restored: Restored) -> None:
     if turn.state.phase is Phase.STARTING:
         # Nobody saw whether it got as far as running, so it is not judged as a start that failed.
         turn.enter(Phase.RUNNING, turn.state.reason)
-    process_ended(turn, restored.status, restored.stderr)
+    process_ended(turn, Death(restored.status, restored.stderr, restored.oom))
 
 
 def wants_start(state: State, *, autostart: bool, same_boot: bool) -> bool:

@@ -12,40 +12,31 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from qsup.cause import Cause
 from qsup.events import Kind
-from qsup.guest import ending, ladder, mending, verbs
-from qsup.guest.effects import Arm, Connect, Effect, Persist, Publish, QueryStatus, Reply, Signal
-from qsup.guest.inputs import (
-    AgentAnswered,
-    Command,
-    Connected,
-    ConnectFailed,
-    Due,
-    Exited,
-    Happened,
-    HelperExited,
-    Input,
-    LaunchFailed,
-    Lost,
-    QmpDone,
-    Restored,
-    RunState,
-    Spawned,
-    StatusKnown,
-    Timer,
-)
+from qsup.guest import disks, ending, hang, ladder, maintenance, mending, readiness, verbs
+from qsup.guest import inputs as i
+from qsup.guest.effects import Arm, Cancel, Connect, Effect, Persist, Publish, Reply, Signal
+from qsup.guest.happening import happened as event_happened
+from qsup.guest.happening import observe
+from qsup.guest.judge import Death
+from qsup.guest.response import quit_empty
 from qsup.guest.restore import restore
 from qsup.guest.state import Ending, State
 from qsup.guest.turn import (
     BACKOFF,
+    CALM,
     DEADLINE,
     ENDING,
     HARD,
     HELPERS,
+    MAINTENANCE,
     PRESS,
+    READY,
     REARM,
     RECONNECT,
     REWRITE,
+    SILENT,
     STABLE,
+    STAGE,
     Env,
     Turn,
 )
@@ -58,21 +49,9 @@ GRACE: Final = 0.2
 """Seconds between a lost session and the first try to reconnect: a QEMU that ends loses its session first."""
 RETRY: Final = 5.0
 """Seconds between tries to reconnect."""
-RESETS_EVERY: Final = 1.0
-"""Seconds between two notices of resets."""
-PAUSE_REASONS: Final = {
-    "paused": "its vCPUs are stopped",
-    "io-error": "QEMU stopped it at an I/O error; mend the storage, then `qsup resume`",
-    "suspended": "the guest has suspended itself",
-    "watchdog": "its watchdog device fired",
-    "postmigrate": "it has been migrated away",
-    "save-vm": "a snapshot is being saved",
-    "restore-vm": "a snapshot is being loaded",
-    "debug": "a debugger holds it",
-}
 
 
-def step(state: State, happened: Input, env: Env) -> tuple[State, list[Effect]]:
+def step(state: State, happened: i.Input, env: Env) -> tuple[State, list[Effect]]:
     """Answer an input: the new state, and what is to be done, in order."""
     turn = Turn(state, env)
     _dispatch(turn, happened)
@@ -82,11 +61,20 @@ def step(state: State, happened: Input, env: Env) -> tuple[State, list[Effect]]:
     if _lasting(new) != _lasting(state):
         deeds.append(Persist())
     if (new.phase, new.reason) != (state.phase, state.reason):
-        news = {"phase": new.phase.value, "was": state.phase.value, "ready": new.ready, "reason": new.reason}
-        words.insert(0, Publish(Kind.PHASE, news))
+        words.insert(0, Publish(Kind.PHASE, _news(state, new)))
         # The end of a run is told before the phase that follows from it.
         words.sort(key=lambda word: isinstance(word, Reply) or not _is_end(word))
     return new, [*deeds, *words]
+
+
+def _news(old: State, new: State) -> dict[str, object]:
+    return {
+        "phase": new.phase.value,
+        "was": old.phase.value,
+        "ready": new.ready,
+        "wanted": new.wanted.value,
+        "reason": new.reason,
+    }
 
 
 def _is_end(word: Effect) -> bool:
@@ -97,50 +85,67 @@ def _lasting(state: State) -> tuple[object, ...]:
     """What the next daemon must know and cannot ask QEMU; a disk is waited for only when this changes."""
     return (
         None if state.phase in ASKABLE else state.phase, state.wanted, state.commanded, state.ending,
-        state.descent is None, state.start_after, state.failures, state.streak, state.next_try,
-        state.last_end, state.restarts,
+        state.descent is None, state.start_after, state.failures, state.streak, state.resets, state.next_try,
+        state.last_end, state.restarts, state.maintenance, (state.launch and state.launch.ready_after) or None,
     )  # fmt: skip
 
 
-def _dispatch(turn: Turn, happened: Input) -> None:
+def _dispatch(turn: Turn, happened: i.Input) -> None:
     match happened:
-        case Command(verb, by):
+        case i.Command(verb, by):
             verbs.obey(turn, verb, by)
-        case Due():
+        case i.Due():
             _due(turn)
-        case Spawned():
+        case i.Spawned():
             _spawned(turn, happened)
-        case LaunchFailed(detail):
+        case i.LaunchFailed(detail):
             if turn.state.phase in (Phase.STARTING, Phase.STOPPING):
                 ending.launch_failed(turn, detail)
-        case Connected(run_state):
+        case i.Connected(run_state):
             _connected(turn, run_state)
-        case ConnectFailed(detail):
-            _connect_failed(turn, detail)
-        case Lost(detail):
+        case i.ConnectFailed(detail, late):
+            _connect_failed(turn, detail, late=late)
+        case i.Lost(detail):
             _lost(turn, detail)
-        case Happened():
+        case i.Happened():
             if turn.state.launch is not None:
-                _happened(turn, happened)
-        case RunState(run_state):
+                event_happened(turn, happened)
+        case i.RunState(run_state):
             if turn.state.launch is not None and turn.state.connected:
-                _observe(turn, run_state)
-        case QmpDone(command, error):
+                observe(turn, run_state)
+        case i.QmpDone(command, error):
             _qmp_done(turn, command, error)
-        case AgentAnswered(error):
+        case i.AgentAnswered(error):
             if error is not None:
                 ladder.agent_failed(turn, error)
-        case Exited(status, stderr):
+        case i.Exited(status, stderr, oom, host_down):
             if turn.state.launch is not None:
-                ending.process_ended(turn, status, stderr)
-        case HelperExited():
-            mending.helper_exited(turn, happened)
-        case StatusKnown(status):
+                ending.process_ended(turn, Death(status, stderr, oom, host_down))
+        case i.StatusKnown(status):
             ending.status_known(turn, status)
-        case Timer(name):
+        case i.Timer(name):
             _TIMERS[name](turn)
-        case Restored():
+        case i.Restored():
             restore(turn, happened)
+        case _:
+            _watched(turn, happened)
+
+
+def _watched(turn: Turn, happened: i.Watched) -> None:
+    """What those tell who watch a guest that lives."""
+    match happened:
+        case i.HelperExited():
+            mending.helper_exited(turn, happened)
+        case i.Ready(detail):
+            readiness.passed(turn, detail)
+        case i.Health():
+            readiness.health(turn, happened)
+        case i.Pulse():
+            hang.pulse(turn, happened)
+        case i.Space(detail):
+            disks.space(turn, detail)
+        case i.Maintenance():
+            maintenance.maintain(turn, happened)
         case _:
             assert_never(happened)
 
@@ -152,7 +157,7 @@ def _due(turn: Turn) -> None:
         turn.spawn("its turn at start-up has come")
 
 
-def _spawned(turn: Turn, spawned: Spawned) -> None:
+def _spawned(turn: Turn, spawned: i.Spawned) -> None:
     if turn.state.launch is None:
         return
     turn.set_launch(token=spawned.token, pid=spawned.pid, accel=spawned.accel)
@@ -166,55 +171,31 @@ def _connected(turn: Turn, run_state: str) -> None:
     if turn.state.launch is None:
         return
     turn.set(connected=True, run_state=run_state)
+    turn.do(Cancel(SILENT))
+    hang.reconnected(turn)
     if turn.state.phase is Phase.STOPPING:
         _go_on_stopping(turn)
         return
     if turn.launch.adopted:
         # The last daemon may have died between a reset and the end of its grace.
         verbs.rearm(turn)
-    _observe(turn, run_state)
+    observe(turn, run_state)
 
 
 def _go_on_stopping(turn: Turn) -> None:
     """A new daemon takes up a stop that the last one had begun, with a session or without."""
     known = turn.state.ending
-    if known is not None and known.cause is not Cause.HELPER_DIED:
-        # What is left is an empty machine; one whose helper died still has its guest.
+    if known is not None and turn.state.descent is None:
+        # What is left is an empty machine; one that is shut down still has its guest.
         if turn.state.connected:
-            ending.quit_empty(turn)
+            quit_empty(turn)
         else:
             turn.do(Signal(signal.SIGKILL))
     elif turn.state.descent is not None and not turn.descent.rung:
         ladder.descend(turn, turn.state.reason)
 
 
-def _observe(turn: Turn, run_state: str) -> None:
-    """Draw the conclusion from QEMU's run state."""
-    turn.set(run_state=run_state)
-    if turn.state.phase is Phase.STOPPING:
-        return
-    match run_state:
-        case "running":
-            turn.runs()
-        case "prelaunch" if turn.state.phase is not Phase.PAUSED:
-            turn.qmp("cont")
-        case "shutdown":
-            _settle(turn, Cause.GUEST_SHUTDOWN, "the guest powered itself off")
-        case "guest-panicked":
-            _settle(turn, Cause.GUEST_PANIC, "the guest's kernel panicked")
-        case "internal-error":
-            _settle(turn, Cause.KVM_INTERNAL_ERROR, "KVM cannot go on with a vCPU")
-        case _:
-            turn.enter(Phase.PAUSED, PAUSE_REASONS.get(run_state, f"QEMU's run state is {run_state[:40]}"))
-
-
-def _settle(turn: Turn, cause: Cause, detail: str) -> None:
-    """An end shows in the run state: act on it unless the guest is kept in it already."""
-    if turn.state.phase is not Phase.PAUSED:
-        ending.guest_ended(turn, cause, detail)
-
-
-def _connect_failed(turn: Turn, detail: str) -> None:
+def _connect_failed(turn: Turn, detail: str, *, late: bool = False) -> None:
     state = turn.state
     if state.launch is None:
         return
@@ -222,10 +203,10 @@ def _connect_failed(turn: Turn, detail: str) -> None:
         _go_on_stopping(turn)
         return
     if state.phase is Phase.STARTING and not state.launch.adopted:
-        turn.set(ending=Ending(Cause.START_FAILED, detail))
+        turn.set(ending=Ending(Cause.START_TIMEOUT if late else Cause.START_FAILED, detail))
         turn.do(Signal(signal.SIGKILL))
         return
-    turn.enter(Phase.UNREACHABLE, detail)
+    _out_of_reach(turn, detail)
     turn.do(Arm(RECONNECT, RETRY))
 
 
@@ -236,71 +217,6 @@ def _lost(turn: Turn, detail: str) -> None:
     if turn.state.phase in ASKABLE:
         turn.notice(f"the QMP session is lost: {detail}")
         turn.do(Arm(RECONNECT, GRACE))
-
-
-def _happened(turn: Turn, event: Happened) -> None:
-    """An event from QEMU. Its data may be a lie of a guest that has taken QEMU over: it decides on that guest only."""
-    match event.name:
-        case "RESUME":
-            if turn.state.phase in (Phase.STARTING, Phase.RUNNING, Phase.PAUSED, Phase.UNREACHABLE):
-                turn.runs()
-        case "STOP":
-            if turn.state.phase is Phase.RUNNING:
-                turn.do(QueryStatus())
-        case "SHUTDOWN":
-            _shutdown(turn, event)
-        case "RESET":
-            if event.data.get("guest") is True:
-                _reset(turn, Cause.TRIPLE_FAULT if event.triple_fault else Cause.GUEST_RESET)
-        case "GUEST_PANICKED":
-            _panicked(turn, event)
-        case "GUEST_CRASHLOADED":
-            turn.notice("the guest's kernel panicked and its crash kernel has been loaded")
-        case _:
-            return
-
-
-def _shutdown(turn: Turn, event: Happened) -> None:
-    reason = event.data.get("reason")
-    turn.set_launch(shutdown_reason=reason[:40] if isinstance(reason, str) else None)
-    match reason:
-        case "guest-shutdown":
-            ending.guest_ended(turn, Cause.GUEST_SHUTDOWN, "the guest powered itself off")
-        case "guest-reset":
-            cause = Cause.TRIPLE_FAULT if event.triple_fault else Cause.GUEST_RESET
-            turn.set(run_state="shutdown")
-            ending.guest_ended(turn, cause, _RESETS[cause])
-        case "guest-panic":
-            ending.guest_ended(turn, Cause.GUEST_PANIC, "the guest's kernel panicked")
-        case "host-signal" | "host-qmp-quit" if turn.state.phase is not Phase.STOPPING:
-            # Its exit will be judged by this reason. QEMU has been seen to hang on its way out, so it gets a limit.
-            turn.enter(Phase.STOPPING, "QEMU has been told to end, by somebody else")
-            turn.do(Arm(ENDING, ending.QUIT_PATIENCE))
-        case _:
-            return
-
-
-_RESETS: Final = {
-    Cause.GUEST_RESET: "the guest reset itself",
-    Cause.TRIPLE_FAULT: "a vCPU met a triple fault",
-}
-
-
-def _reset(turn: Turn, cause: Cause) -> None:
-    """QEMU has reset the machine and goes on; a machine in a boot loop is told of once a second."""
-    launch = turn.launch
-    told = launch.resets_told is not None and turn.env.now - launch.resets_told < RESETS_EVERY
-    turn.set_launch(resets=launch.resets + 1, resets_told=launch.resets_told if told else turn.env.now)
-    if not told:
-        turn.notice(f"{cause}: {_RESETS[cause]} (reset {launch.resets + 1} of this run)")
-
-
-def _panicked(turn: Turn, event: Happened) -> None:
-    if event.data.get("action") == "run":
-        turn.notice("guest-panic: the guest's kernel panicked and runs on, as its file wants")
-        return
-    turn.set(run_state="guest-panicked")
-    ending.guest_ended(turn, Cause.GUEST_PANIC, "the guest's kernel panicked")
 
 
 def _qmp_done(turn: Turn, command: str, error: str | None) -> None:
@@ -331,8 +247,16 @@ def _reconnect(turn: Turn) -> None:
         _connect_failed(turn, "the QMP session was lost before the guest ran")
         return
     if turn.state.phase is not Phase.UNREACHABLE:
-        turn.enter(Phase.UNREACHABLE, "its process lives, but the QMP session is lost")
+        _out_of_reach(turn, "its process lives, but the QMP session is lost")
     turn.do(Connect())
+
+
+def _out_of_reach(turn: Turn, reason: str) -> None:
+    """Its process lives, and nothing can be asked of it; it is not left so for ever."""
+    timeout = float(turn.env.spec.hang.qemu_timeout)
+    if turn.state.phase is not Phase.UNREACHABLE and timeout:
+        turn.do(Arm(SILENT, timeout))
+    turn.enter(Phase.UNREACHABLE, reason)
 
 
 def _ending(turn: Turn) -> None:
@@ -359,5 +283,10 @@ _TIMERS: Final[dict[str, Callable[[Turn], None]]] = {
     HARD: _on_ladder(ladder.harder),
     REARM: verbs.rearm,
     HELPERS: mending.start_anew,
+    READY: readiness.late,
+    STAGE: hang.go_on,
+    SILENT: hang.silent,
+    CALM: disks.go_on,
+    MAINTENANCE: maintenance.time_is_up,
     REWRITE: lambda turn: turn.do(Persist()),
 }

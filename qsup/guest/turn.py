@@ -6,12 +6,13 @@ which lives no longer than the step.
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from qsup.events import Kind
-from qsup.guest.effects import Arm, Cancel, Effect, Publish, Qmp, Spawn
+from qsup.guest.effects import Cancel, Effect, Publish, Qmp, Spawn
 from qsup.guest.state import Launch
 from qsup.phase import Phase
 from qsup.spec.model import GuestSpec
@@ -37,9 +38,24 @@ REARM: Final = "rearm"
 """The firmware is through with the last reset."""
 HELPERS: Final = "helpers"
 """It is time to start the helpers anew that have ended."""
+READY: Final = "ready"
+"""The guest should be ready by now."""
+STAGE: Final = "stage"
+"""The present stage of ``[hang]`` has had its time."""
+SILENT: Final = "silent"
+"""There has been no QMP session for too long."""
+CALM: Final = "calm"
+"""The wait before it is let go on after trouble with a disk is over."""
+MAINTENANCE: Final = "maintenance"
+"""The time of the operator who works on it is up."""
 REWRITE: Final = "rewrite"
 """The state could not be written; it is tried again."""
-TIMERS: Final = (STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM, HELPERS)
+TIMERS: Final = (
+    STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM, HELPERS, READY, STAGE, SILENT, CALM,
+)  # fmt: skip
+"""Those that mean something to one run only."""
+SEEN: Final = 8
+"""How many observations of a run are kept."""
 
 
 class Env(msgspec.Struct, frozen=True):
@@ -91,6 +107,16 @@ class Turn:
         """Tell something that changes no phase."""
         self.do(Publish(Kind.NOTICE, {"message": message}))
 
+    def saw(self, what: str) -> None:
+        """Keep in mind what may be evidence for the run's end."""
+        if self.state.launch is not None and what not in self.launch.seen[-1:]:
+            self.set_launch(seen=(*self.launch.seen, what)[-SEEN:])
+
+    def bundle_id(self) -> str:
+        """An id for a bundle made now: the guest, the time in UTC, and a number that tells two of one second apart."""
+        at = datetime.datetime.fromtimestamp(self.env.wall, datetime.UTC)
+        return f"{self.env.spec.name}-{at:%Y%m%dT%H%M%SZ}-{int(self.env.jitter * 16**4):04x}"
+
     def enter(self, phase: Phase, reason: str) -> None:
         """Come to a phase; ``reason`` is a sentence that says how."""
         if phase is not self.state.phase:
@@ -101,17 +127,8 @@ class Turn:
         """Begin a launch: nothing of an earlier run is left over. Its token comes with Spawned."""
         self.do(*(Cancel(name) for name in TIMERS))
         self.set(
-            launch=Launch(token=""), connected=False, run_state=None, ending=None, descent=None,
-            start_after=False, pending=None, trouble=None, next_try=None,
+            launch=Launch(token="", booted_at=self.env.now), connected=False, run_state=None, ending=None, descent=None,
+            start_after=False, pending=None, trouble=None, next_try=None, ill=None,
         )  # fmt: skip
         self.enter(Phase.STARTING, reason)
         self.do(Spawn())
-
-    def runs(self) -> None:
-        """The vCPUs run."""
-        if self.launch.running_since is None:
-            self.set_launch(running_since=self.env.now)
-        if self.state.streak or self.state.failures:
-            self.do(Arm(STABLE, float(self.env.spec.restart.stable_after)))
-        self.set(run_state="running", connected=True)
-        self.enter(Phase.RUNNING, "its vCPUs run")

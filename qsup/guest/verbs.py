@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.guest import ladder
 from qsup.guest.effects import Arm, Cancel, Reply
+from qsup.guest.state import STANDING
 from qsup.guest.turn import BACKOFF, REARM
 from qsup.phase import Phase, Verb, Wanted
 from qsup.spec.policy import Reaction
@@ -99,13 +100,13 @@ def _refusal(turn: Turn, verb: Verb) -> str:
 
 
 def _launch(turn: Turn, by: str) -> str:
-    turn.set(failures=(), streak=0, restarts=0)
+    turn.set(failures=(), resets=(), streak=0, restarts=0)
     turn.spawn(f"{by} started it")
     return "starting"
 
 
 def _later(turn: Turn, by: str) -> str:
-    turn.set(start_after=True, failures=(), streak=0, restarts=0)
+    turn.set(start_after=True, failures=(), resets=(), streak=0, restarts=0)
     turn.notice(f"{by} wants it started again once it is down")
     return "is stopping; starts again once it is down"
 
@@ -120,7 +121,7 @@ def _rest(turn: Turn, _by: str) -> str:
 
 def _cancel(turn: Turn, by: str) -> str:
     turn.do(Cancel(BACKOFF))
-    turn.set(next_try=None, failures=(), streak=0)
+    turn.set(next_try=None, failures=(), resets=(), streak=0)
     turn.enter(Phase.STOPPED, f"{by} stopped it")
     return "stopped; no further start is tried"
 
@@ -139,7 +140,7 @@ def _go_on(turn: Turn, by: str) -> str:
 
 def _cycle(turn: Turn, by: str) -> str:
     ladder.descend(turn, f"{by} restarts it")
-    turn.set(start_after=True, failures=(), streak=0, restarts=0)
+    turn.set(start_after=True, failures=(), resets=(), streak=0, restarts=0)
     return "restarting"
 
 
@@ -186,7 +187,7 @@ def reset_machine(turn: Turn) -> None:
     turn.qmp("system_reset")
     if pauses_at_reset(turn.env.spec):
         turn.do(Arm(REARM, REARM_AFTER))
-    if turn.state.run_state in ("shutdown", "guest-panicked", "internal-error"):
+    if turn.state.run_state in STANDING:
         turn.qmp("cont")
 
 

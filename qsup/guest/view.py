@@ -22,6 +22,18 @@ class EndView(msgspec.Struct, frozen=True, kw_only=True):
     """How long the vCPUs had run, seconds."""
     decision: str
     """The rule that decided and what it said: ``restart.policy on-failure: restart``."""
+    evidence: tuple[str, ...]
+    """What the cause was concluded from, a sentence each."""
+    bundle: str | None
+    """The id of the bundle that was made of it, for `qsup crash show`."""
+
+
+class IllView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a guest that lives. ``at`` is wall time."""
+
+    cause: Cause
+    detail: str
+    at: float
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +42,8 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     phase: Phase
     ready: bool
+    ready_after: float | None
+    """Seconds from its start, or its last reset, until it was ready."""
     pid: int | None
     wanted: Wanted
     cause: Cause | None
@@ -50,6 +64,9 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     """Failures within the window."""
     limit: int
     last_end: EndView | None
+    ill: IllView | None
+    maintenance: float | None
+    """Until when it is under maintenance."""
     started_at: float | None
     adopted: bool
     """This process was started by an earlier daemon."""

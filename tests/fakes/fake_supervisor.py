@@ -29,6 +29,9 @@ def view(name: str, **facts: Any) -> GuestView:
         name=name,
         phase=Phase.RUNNING,
         ready=True,
+        ready_after=0.0,
+        ill=None,
+        maintenance=None,
         pid=4711,
         wanted=Wanted.RUNNING,
         cause=None,
@@ -89,6 +92,8 @@ def panicked(name: str) -> GuestView:
         at=SINCE,
         ran=42.0,
         decision="restart.limit 5 within 10 min: give up",
+        evidence=("QEMU's event GUEST_PANICKED",),
+        bundle="web3-20260504T083324Z-1a2b",
     )
     return stopped(
         name, phase=Phase.GAVE_UP, wanted=Wanted.RUNNING, cause=Cause.GUEST_PANIC, failures=5, last_end=end
@@ -157,6 +162,7 @@ class FakeSupervisor:
         self.views = {one.name: one for one in views}
         self.asked: list[tuple[str, Verb, str]] = []
         self.done: list[tuple[str, Verb]] = []
+        self.maintained: list[tuple[str, float, str]] = []
         self.failures: dict[str, Exception] = {}
         self.held: set[str] = set()
         self.release = asyncio.Event()
@@ -182,7 +188,12 @@ class FakeSupervisor:
             raise self.failures[name]
         return f"{verb} accepted"
 
-    async def finished(self, name: str, verb: Verb) -> str:
+    async def maintain(self, name: str, seconds: float, *, by: str) -> str:
+        self.view(name)
+        self.maintained.append((name, seconds, by))
+        return f"under maintenance for {seconds:.0f} s"
+
+    async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
         if name in self.held:
             self.waiting.set()
             try:
@@ -191,9 +202,11 @@ class FakeSupervisor:
                 self.abandoned.set()
                 raise
         self.done.append((name, verb))
-        return f"{verb} done after 0.1 s"
+        return f"{verb} done after 0.1 s{', ready' * ready}"
 
-    async def start_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
+    async def start_many(
+        self, names: list[str], *, by: str, ready: bool = False
+    ) -> dict[str, str | QsupError]:
         return {name: await self._one(name, Verb.START, by) for name in names}
 
     async def stop_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:

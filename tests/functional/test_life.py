@@ -35,7 +35,7 @@ async def test_sigterm_from_outside_is_told_with_its_sender_and_answered(beating
     await killed(before["pid"], signal.SIGTERM)
     after = await beating.until("heart", lambda view: view["restarts"] == 1 and view["phase"] == "running")
     assert after["cause"] == "qemu-signal"
-    assert "terminating on signal 15" in after["last-end"]["detail"]
+    assert "QEMU got signal 15 from pid" in after["last-end"]["detail"]
 
 
 async def test_a_guest_that_powers_itself_off_stays_off(beating: Site) -> None:

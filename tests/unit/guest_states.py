@@ -6,17 +6,18 @@ from typing import Any
 
 import msgspec
 
+from qsup.cause import Cause
 from qsup.guest import inputs
 from qsup.guest.effects import Effect
 from qsup.guest.state import Descent, Launch, State
 from qsup.guest.step import step
-from qsup.guest.turn import TIMERS, Env
+from qsup.guest.turn import MAINTENANCE, TIMERS, Env
 from qsup.phase import Phase, Verb, Wanted
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import RestartOn, RestartPolicy, Stop
 
-LAUNCH = Launch(token="0123456789abcdef", pid=4711, accel="tcg", running_since=100.0)
+LAUNCH = Launch(token="0123456789abcdef", pid=4711, accel="tcg", running_since=100.0, ready_after=0.0)
 SPEC = GuestSpec(name="web1")
 
 STATES: dict[Phase, State] = {
@@ -76,6 +77,13 @@ EVENTS: list[tuple[str, dict[str, Any]]] = [
     ("GUEST_PANICKED", {"action": "run"}),
     ("GUEST_PANICKED", {"action": ["nonsense"]}),
     ("GUEST_CRASHLOADED", {"action": "run"}),
+    ("WATCHDOG", {"action": "reset"}),
+    ("WATCHDOG", {"action": "pause"}),
+    ("WATCHDOG", {"action": 7}),
+    ("BLOCK_IO_ERROR", {"node-name": "disk-root", "nospace": True, "action": "stop", "operation": "write"}),
+    ("BLOCK_IO_ERROR", {"device": [], "nospace": "yes", "action": "report"}),
+    ("BLOCK_IMAGE_CORRUPTED", {"node-name": "disk-root", "msg": "bad", "fatal": True}),
+    ("BLOCK_IMAGE_CORRUPTED", {"msg": None}),
     ("RTC_CHANGE", {"offset": 1}),
 ]
 RUN_STATES = [
@@ -86,6 +94,7 @@ RUN_STATES = [
     "guest-panicked",
     "internal-error",
     "io-error",
+    "watchdog",
     "nonsense",
 ]
 HELPERS: list[inputs.HelperExited] = [
@@ -93,6 +102,19 @@ HELPERS: list[inputs.HelperExited] = [
     inputs.HelperExited("share-data", None, "virtiofsd: trouble\n"),
     inputs.HelperExited("net-lan", ExitStatus("exit", 1), "port taken\n", replaceable=True),
     inputs.HelperExited("net-lan", None, "nobody listens", replaceable=True, started=False),
+]
+
+WATCHED: list[inputs.Input] = [
+    inputs.Ready("its agent answers"),
+    inputs.Health("web", "no answer"),
+    inputs.Health("web", None),
+    inputs.Pulse(Cause.QEMU_STOPPED, "state T"),
+    inputs.Pulse(Cause.QEMU_HUNG, "no answer", stalled=True),
+    inputs.Pulse(Cause.GUEST_HUNG, "no progress", ("no interrupt for 300 s",)),
+    inputs.Pulse(None, "it answers again"),
+    inputs.Space("2 GiB are free"),
+    inputs.Maintenance(300.0, "root"),
+    inputs.Maintenance(None, "root"),
 ]
 
 INPUTS: list[inputs.Input] = [
@@ -114,9 +136,13 @@ INPUTS: list[inputs.Input] = [
     inputs.Exited(ExitStatus("exit", 0), ""),
     inputs.Exited(ExitStatus("signal", 9), "qemu: trouble\n"),
     inputs.Exited(None, ""),
+    inputs.Exited(ExitStatus("signal", 9), "", oom="the kernel killed QEMU"),
+    inputs.Exited(ExitStatus("exit", 0), "", host_down=True),
+    inputs.ConnectFailed("no greeting", late=True),
+    *WATCHED,
     *HELPERS,
     inputs.StatusKnown(ExitStatus("signal", 6)),
-    *(inputs.Timer(name) for name in TIMERS),
+    *(inputs.Timer(name) for name in (*TIMERS, MAINTENANCE)),
     inputs.Restored(same_boot=True),
     inputs.Restored(same_boot=True, launched=True),
     inputs.Restored(same_boot=False),

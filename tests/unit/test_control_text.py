@@ -21,7 +21,16 @@ NASTY = "\x1b[2J\x07\x9b31m\u202e\n\r"
 
 def hostile() -> GuestView:
     """A guest in every field of which something nasty stands that its QEMU or its file could have put there."""
-    end = EndView(cause=Cause.UNKNOWN, detail=NASTY, status=NASTY, at=SINCE, ran=1.0, decision=NASTY)
+    end = EndView(
+        cause=Cause.UNKNOWN,
+        detail=NASTY,
+        status=NASTY,
+        at=SINCE,
+        ran=1.0,
+        decision=NASTY,
+        evidence=(NASTY,),
+        bundle=None,
+    )
     return view(
         "web1",
         reason=NASTY,

@@ -13,6 +13,7 @@ from qsup import clock
 from qsup.bus import Bus
 from qsup.errors import QsupError
 from qsup.guest import actor as module
+from qsup.guest import hands
 from qsup.guest.actor import Actor
 from qsup.guest.host import Host
 from qsup.guest.launch import Running
@@ -21,6 +22,7 @@ from qsup.phase import Phase, Verb
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc.bounded import Keeper
+from qsup.proc.oom import OomLog
 from qsup.spec.model import DaemonConfig, GuestSpec
 
 
@@ -32,13 +34,14 @@ async def _fails(*_: object) -> None:
 def host(tmp_path: Path, qemu_binary: str) -> Host:
     paths = Paths(tmp_path, tmp_path / "run", tmp_path / "state")
     prober = Prober(None, clock.boot_id())
-    return Host(paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, Programs(DaemonConfig()))
+    programs, oom = Programs(DaemonConfig()), OomLog("/dev/null")
+    return Host(paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, programs, oom)
 
 
 async def test_a_launch_that_meets_a_bug_is_a_start_that_failed(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "launch", _fails)
+    monkeypatch.setattr(hands, "launch", _fails)
     actor = Actor(GuestSpec(name="web1"), host)
     life = asyncio.create_task(actor.run())
     await actor.command(Verb.START, "test")
@@ -52,7 +55,7 @@ async def test_a_launch_that_meets_a_bug_is_a_start_that_failed(
 async def test_a_restoration_that_meets_a_bug_is_told_and_the_guest_can_be_started(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "adopt", _fails)
+    monkeypatch.setattr(hands, "adopt", _fails)
     actor = Actor(GuestSpec(name="web1"), host)
     life = asyncio.create_task(actor.run())
     await actor.restored.wait()
@@ -107,10 +110,10 @@ async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_t
         async def close(self) -> None:
             pass
 
-    monkeypatch.setattr(module, "Line", Told)
+    monkeypatch.setattr(hands, "Line", Told)
     actor = Actor(GuestSpec(name="web1"), host)
     running = cast("Running", object())
-    actor.running = running
+    actor.hands.running = running
     async with asyncio.TaskGroup() as actor._tasks:
-        await actor._open_line(running, cast("socket.socket", None), 1.0, fresh=False)
+        await actor.hands._open_line(running, cast("socket.socket", None), 1.0, fresh=False)
     assert told == done

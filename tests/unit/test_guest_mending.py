@@ -84,10 +84,9 @@ def test_the_rule_decides_and_without_one_the_policy(
 def test_a_rule_can_let_it_run_on_without() -> None:
     state, effects = walk(RUNNING, TPM, spec=restarting(on=RestartOn(helper_died=Reaction.IGNORE)))
     assert state == RUNNING
-    (told,) = notices(effects)
-    assert told == (
-        'helper-died: the helper tpm ended (signal 9 (SIGKILL)); restart.on.helper-died = "ignore"'
-    )
+    (told,) = (effect.data for effect in effects if isinstance(effect, Publish))
+    assert (told["cause"], told["decision"]) == ("helper-died", 'restart.on.helper-died = "ignore"')
+    assert told["detail"] == "the helper tpm ended (signal 9 (SIGKILL))"
 
 
 def test_a_guest_that_is_kept_for_inspection_is_kept() -> None:

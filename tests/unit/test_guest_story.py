@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from qsup.guest import inputs
+from qsup.guest.duties import duties
 from qsup.guest.effects import Arm, Cancel, Effect, Persist, Publish, Reply, Signal, Spawn, StartHelper
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
@@ -20,8 +21,10 @@ from qsup.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy
+from qsup.spec.tables.hang import Hang, Stage
+from qsup.spec.tables.ready import Ready, ReadyCheck
 from qsup.units import Duration
-from tests.unit.guest_states import EVENTS, HELPERS, RUN_STATES, env
+from tests.unit.guest_states import EVENTS, HELPERS, RUN_STATES, WATCHED, env
 
 policies = st.builds(
     RestartPolicy,
@@ -33,7 +36,16 @@ policies = st.builds(
         guest_panic=st.sampled_from([None, *Reaction]),
         guest_shutdown=st.sampled_from([None, *Reaction]),
         helper_died=st.sampled_from([None, Reaction.RESTART, Reaction.STOP, Reaction.IGNORE]),
+        watchdog=st.sampled_from([None, *Reaction]),
+        io_error=st.sampled_from([None, *Reaction]),
+        guest_unhealthy=st.sampled_from([None, *Reaction]),
     ),
+)
+readiness = st.sampled_from([Ready(), Ready(check=ReadyCheck.AGENT)])
+hangs = st.builds(
+    Hang,
+    qemu_stages=st.sampled_from([(), Hang().qemu_stages, (Stage.QUIT,)]),
+    guest_stages=st.sampled_from([(), (Stage.NMI, Stage.RESET, Stage.QUIT, Stage.KILL)]),
 )
 
 
@@ -76,9 +88,9 @@ class World(RuleBasedStateMachine):
             case _:
                 pass
 
-    @rule(policy=policies)
-    def edit(self, policy: RestartPolicy) -> None:
-        self.spec = GuestSpec(name="web1", restart=policy)
+    @rule(policy=policies, ready=readiness, hang=hangs)
+    def edit(self, policy: RestartPolicy, ready: Ready, hang: Hang) -> None:
+        self.spec = GuestSpec(name="web1", restart=policy, ready=ready, hang=hang)
 
     @rule(verb=st.sampled_from(Verb))
     def command(self, verb: Verb) -> None:
@@ -119,6 +131,11 @@ class World(RuleBasedStateMachine):
         self.happen(exited)
 
     @precondition(lambda self: self.processes)
+    @rule(seen=st.sampled_from(WATCHED))
+    def watch(self, seen: inputs.Input) -> None:
+        self.happen(seen)
+
+    @precondition(lambda self: self.processes)
     @rule()
     def lose_session(self) -> None:
         self.happen(inputs.Lost("EOF"))
@@ -152,6 +169,12 @@ class World(RuleBasedStateMachine):
     def the_phase_tells_the_truth_about_the_process(self) -> None:
         assert (self.state.phase in ALIVE) == (self.processes + self.launching == 1)
         assert (self.state.phase is Phase.BACKOFF) == (self.state.next_try is not None)
+
+    @invariant()
+    def only_what_lives_is_watched_and_only_what_runs_is_ready(self) -> None:
+        assert self.processes or not duties(self.state, self.spec)
+        assert not self.state.ready or self.state.phase is Phase.RUNNING
+        assert self.state.ill is None or self.state.launch is not None
 
     @invariant()
     def a_delay_has_a_timer(self) -> None:

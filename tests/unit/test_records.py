@@ -17,7 +17,7 @@ from qsup.phase import Phase
 from qsup.proc.identity import Identity
 from qsup.spec import codec
 from qsup.spec.model import GuestSpec
-from tests.unit.guest_states import STATES
+from tests.unit.guest_states import LAUNCH, STATES, changed
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -109,12 +109,21 @@ def test_a_launch_of_version_1_is_read_as_one_without_helpers(tmp_path: Path) ->
     assert codec.decode(bytes(read.spec)) == GuestSpec(name="web1")
 
 
-def test_a_state_of_version_1_is_read_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_state_of_an_earlier_version_is_read_as_it_was(version: int, tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    shutil.copy(KEPT / "state-1.json", path)
+    shutil.copy(KEPT / f"state-{version}.json", path)
     read = record.read_state(path)
     assert read is not None
-    assert (read.version, read.state) == (record.VERSION, STATES[Phase.RUNNING])
+    launch = msgspec.structs.replace(LAUNCH, ready_after=None)
+    assert (read.version, read.state) == (record.VERSION, changed(STATES[Phase.RUNNING], launch=launch))
+
+
+def test_times_of_another_boot_are_as_long_ago_in_this_one() -> None:
+    kept = record.StateRecord(boot_id="b", now=1000.0, wall=5000.0, state=STATES[Phase.BACKOFF])
+    assert 995.0 + kept.shift(now=20.0, wall=5060.0) == 20.0 - 60.0 - 5.0
+    # A clock that was set back says nothing about how long the host was down.
+    assert 995.0 + kept.shift(now=20.0, wall=4000.0) == 20.0 - 5.0
 
 
 def test_helpers_come_back_as_they_were_written(tmp_path: Path) -> None:

@@ -1,0 +1,285 @@
+"""What is held of one guest's QEMU process, and everything that is done to it.
+
+What comes of a deed is posted as an input. All that is started are tasks of the actor's own task group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qsup.argv.draft import serial_file
+from qsup.argv.invocation import AGENT_FILE
+from qsup.errors import QmpUnanswered, QsupError
+from qsup.events import Kind
+from qsup.guest import inputs
+from qsup.guest.launch import adopt, forget_older, launch, write_helpers
+from qsup.guest.line import Line, budget
+from qsup.guest.panic import panic_message
+from qsup.guest.state import Launch
+from qsup.proc import hoststate
+from qsup.proc.console import Console
+from qsup.proc.rotated import RotatedLog
+from qsup.qmp.agent import agent_execute
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine
+
+    from qsup.guest.effects import Collect
+    from qsup.guest.host import Host
+    from qsup.guest.launch import Running
+    from qsup.spec.model import GuestSpec
+
+log = logging.getLogger(__name__)
+
+LAST_WORDS = 0.5
+"""Seconds that the QMP session of a process that has ended may take to deliver its last events."""
+SIGHT = 16384
+"""Bytes of a console that are searched for the words of a panic."""
+
+
+class Hands:
+    """The process, its session, its consoles and its helpers. ``post`` takes inputs, ``go`` runs a deed as a task."""
+
+    def __init__(
+        self,
+        spec: GuestSpec,
+        host: Host,
+        post: Callable[[inputs.Input], None],
+        go: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self.spec = spec
+        self.host = host
+        self.running: Running | None = None
+        self.line: Line | None = None
+        self.consoles: dict[str, Console] = {}
+        self._post = post
+        self._go = go
+        self._gone = asyncio.Condition()
+        self._budget = budget()
+
+    async def close(self) -> None:
+        """Let go of everything; QEMU goes on running."""
+        if self.line is not None:
+            await self.line.close()
+        for console in self.consoles.values():
+            await console.close()
+        if self.running is not None:
+            self.running.process.close()
+            self.running.helpers.close()
+
+    def notice(self, message: str) -> None:
+        """Tell something about this guest that is not an input."""
+        self.host.bus.publish(Kind.NOTICE, name=self.spec.name, message=message)
+
+    def console(self, serial: str) -> Console:
+        """The supervisor's end of a serial port of the declared or running guest."""
+        if serial not in self.consoles:
+            port = (self.running.spec if self.running else self.spec).serial[serial]
+            path = self.host.paths.guest_state(self.spec.name) / f"serial-{serial}.log"
+            kept = RotatedLog(path, int(port.log_size)) if port.log else None
+            self.consoles[serial] = Console(f"{self.spec.name}/{serial}", kept)
+        return self.consoles[serial]
+
+    # The beginning
+
+    async def restore(self, shift: float, *, same_boot: bool) -> inputs.Restored:
+        """Find out what became of the process that the last daemon left."""
+        running, last, trouble = await adopt(self.spec, self.host)
+        if trouble:
+            self.notice(trouble)
+        if running is not None and not running.process.ended:
+            self.running = running
+            self._attend(running)
+            return inputs.Restored(same_boot=True, alive=_alive(running))
+        if running is not None:
+            # A process that nobody has reaped yet is no guest any more, but its status may still be had.
+            await running.helpers.end()
+            self._go(self._learn_status(running))
+        identity = last.identity if last is not None else None
+        return inputs.Restored(
+            same_boot,
+            launched=identity is not None,
+            stderr=running.stderr() if running else "",
+            oom=self.host.oom.of(identity.pid) if identity is not None and same_boot else None,
+            shift=shift,
+        )
+
+    async def launch(self) -> None:
+        """Launch QEMU and shake hands; posts Spawned or LaunchFailed, then Connected or ConnectFailed."""
+        try:
+            running, qmp = await launch(self.spec, self.host)
+        except Exception as error:
+            if not isinstance(error, QsupError):
+                log.exception("%s: a bug in qsup: the launch failed", self.spec.name)
+            self._post(inputs.LaunchFailed(str(error) or repr(error)))
+            return
+        self.running = running
+        self._attend(running)
+        self._post(inputs.Spawned(running.token, running.process.pid, running.record.accel))
+        self._connect_consoles(running)
+        forget_older(self.host, self.spec.name, running.token)
+        await self._open_line(running, qmp, float(self.spec.qemu.start_timeout), fresh=True)
+
+    async def connect(self) -> None:
+        """Connect to the QMP socket of a living process, adopted or lost."""
+        running = self.running
+        if running is None:
+            return
+        if self.line is not None:
+            await self.line.close()
+        self._connect_consoles(running)
+        try:
+            qmp = await Line.dial(running)
+        except QsupError as error:
+            self._post(inputs.ConnectFailed(str(error)))
+            return
+        await self._open_line(running, qmp, 5.0, fresh=False)
+
+    async def _open_line(self, running: Running, qmp: socket.socket, deadline: float, *, fresh: bool) -> None:
+        line = Line(running, self._budget, self._post, partial(self._panic, running))
+        try:
+            await line.open(qmp, deadline)
+            # QEMU was started with -S, so a fresh one needs not be asked.
+            run_state = "prelaunch" if fresh else await line.run_state()
+            if run_state == "prelaunch":
+                await line.prepare()
+        except QsupError as error:
+            await line.close()
+            # A QEMU that ends loses its session first; then its end says more than this.
+            if not await self._ends(running):
+                told = f"QEMU runs as pid {running.process.pid}, but {error}"
+                self._post(inputs.ConnectFailed(told, late=isinstance(error, QmpUnanswered)))
+            return
+        if self.running is not running:
+            # It ended in the very moment of the handshake, and another launch may be under way already.
+            await line.close()
+            return
+        self.line = line
+        self._go(line.serve())
+        self._post(inputs.Connected(run_state))
+
+    def _panic(self, running: Running) -> str | None:
+        """What the guest's kernel printed as it panicked."""
+        tails = (self.console(serial).tail(SIGHT) for serial in running.spec.serial)
+        return next((message for tail in tails if (message := panic_message(tail))), None)
+
+    # While it lives
+
+    def say(self, command: str, arguments: dict[str, Any]) -> None:
+        """Queue a QMP command; posts QmpDone."""
+        if self.line is None:
+            self._post(inputs.QmpDone(command, "there is no QMP session"))
+        else:
+            self.line.say(command, arguments)
+
+    async def query_status(self) -> None:
+        """Ask QEMU for its run state; posts RunState."""
+        if self.line is not None:
+            with contextlib.suppress(QsupError):
+                self._post(inputs.RunState(await self.line.run_state()))
+
+    async def ask_agent(self, mode: str = "powerdown") -> None:
+        """Ask the guest agent to power the guest off, or in mode ``reboot`` to reboot it; posts AgentAnswered."""
+        if self.running is None or not self.running.spec.agent.enabled:
+            self._post(inputs.AgentAnswered("the guest has no agent channel"))
+            return
+        wish = {"mode": mode}
+        try:
+            await agent_execute(self.running.run_dir, AGENT_FILE, "guest-shutdown", wish, expect_reply=False)
+        except QsupError as error:
+            self._post(inputs.AgentAnswered(str(error)))
+        else:
+            self._post(inputs.AgentAnswered())
+
+    def signal(self, number: int) -> None:
+        """Send QEMU a signal."""
+        if self.running is not None:
+            self.running.process.signal(number)
+
+    def start_helper(self, name: str) -> None:
+        """Start a helper anew; posts HelperExited if that fails."""
+        running = self.running
+        if running is not None:
+            save = partial(write_helpers, self.host, running)
+            self._go(running.helpers.replace(name, save, self.notice))
+
+    def picture(self) -> None:
+        """Keep a picture."""
+
+    def collect(self, wish: Collect) -> None:
+        """Make a bundle."""
+
+    def _connect_consoles(self, running: Running) -> None:
+        for serial in running.spec.serial:
+            console = self.console(serial)
+            if not console.connected:
+                self._go(self._connect_console(console, running, serial_file(serial)))
+
+    async def _connect_console(self, console: Console, running: Running, file: str) -> None:
+        try:
+            await console.connect(running.run_dir, file)
+        except QsupError as error:
+            self.notice(f"no console: {error}")
+
+    # The end
+
+    def _attend(self, running: Running) -> None:
+        """Watch a process and its helpers until they end."""
+        self._go(self._watch(running))
+        running.helpers.attend(self._post, self._go, partial(self._ends, running))
+
+    async def _ends(self, running: Running) -> bool:
+        """Whether the process is about to end, as so much else does that belongs to it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS), self._gone:
+                await self._gone.wait_for(lambda: self.running is not running)
+        return self.running is not running
+
+    async def _watch(self, running: Running) -> None:
+        """Wait for the end of the process, let its last events arrive first, and tell."""
+        status = await running.process.wait()
+        line = self.line
+        if line is not None:
+            await line.ended(LAST_WORDS)
+            await line.close()
+            self.line = None
+        # A new launch may want their ports and their state.
+        await running.helpers.end()
+        self.running = None
+        async with self._gone:
+            self._gone.notify_all()
+        stderr = running.stderr()
+        self._post(
+            inputs.Exited(
+                status, stderr, self.host.oom.of(running.process.pid), await hoststate.ended_it(stderr)
+            )
+        )
+        if status is None:
+            await self._learn_status(running)
+        else:
+            running.process.close()
+
+    async def _learn_status(self, running: Running) -> None:
+        """Tell the exit status of a process that has ended, once the kernel tells it; then forget the process."""
+        try:
+            late = await running.process.late_status()
+            if late is not None:
+                self._post(inputs.StatusKnown(late))
+        finally:
+            running.process.close()
+
+
+def _alive(running: Running) -> Launch:
+    """What a new daemon knows of a process that it has found alive."""
+    return Launch(
+        token=running.token,
+        pid=running.process.pid,
+        accel=running.record.accel,
+        running_since=running.process.identity.started,
+        adopted=True,
+    )
