@@ -6,6 +6,7 @@ it is, or typed into a guest. In doubt a word is removed, for a bundle is meant 
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,15 +61,6 @@ def word(text: str) -> str:
     return _PAIR.sub(rf"\1{REMOVED}", _quoted(text))
 
 
-def words(value: Any) -> Any:
-    """A value with :func:`word` done to all its strings."""
-    if isinstance(value, str):
-        return word(value)
-    if isinstance(value, dict):
-        return {key: words(inner) for key, inner in value.items()}
-    return [words(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
 def message(data: bytes) -> bytes:
     """A QMP message, or its beginning, as it is on the wire."""
     for hint in _HINTS:
@@ -101,11 +93,36 @@ def is_secret_property(given: Mapping[str, Any]) -> bool:
     return re.fullmatch(_NAMES, str(given.get("property"))) is not None
 
 
-def without(data: bytes, secrets: Iterable[str]) -> bytes:
-    """Data without any of these texts, be they there as they are or line by line."""
-    for secret in secrets:
-        for part in (secret, *secret.splitlines()):
-            # What is shorter is no secret, and would be found everywhere.
-            if len(part) >= SHORTEST:
-                data = data.replace(part.encode(), REMOVED.encode())
-    return data
+class Redaction:
+    """Removes the secrets that are known of one guest, wherever they have come to stand."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # A console shows a text of several lines with other line ends, JSON with escapes.
+        lines = {line for secret in secrets for line in (secret, *secret.splitlines())}
+        # What is shorter is no secret, and would be found everywhere.
+        known = {form for line in lines if len(line) >= SHORTEST for form in (line, json.dumps(line)[1:-1])}
+        self._known = sorted(known, key=len, reverse=True)
+
+    def data(self, data: bytes) -> bytes:
+        """Bytes without them."""
+        for secret in self._known:
+            data = data.replace(secret.encode(), REMOVED.encode())
+        return data
+
+    def text(self, text: str) -> str:
+        """A text without them."""
+        for secret in self._known:
+            text = text.replace(secret, REMOVED)
+        return text
+
+    def word(self, text: str) -> str:
+        """A text without them, and without what only its form gives away."""
+        return word(self.text(text))
+
+    def value(self, value: Any) -> Any:
+        """A value of JSON with :meth:`word` done to all its strings."""
+        if isinstance(value, str):
+            return self.word(value)
+        if isinstance(value, dict):
+            return {key: self.value(inner) for key, inner in value.items()}
+        return [self.value(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -47,7 +47,7 @@ def test_a_word_loses_its_secret_and_nothing_else(word: str, left: str) -> None:
 
 def test_all_strings_of_a_value_are_looked_at() -> None:
     value = {"args": ["-object", "secret,data=hush"], "n": 1, "t": ("https://a:b@c",)}
-    assert redact.words(value) == {
+    assert redact.Redaction(()).value(value) == {
         "args": ["-object", "secret,data=(removed)"], "n": 1, "t": ["https://a:(removed)@c"],
     }  # fmt: skip
 
@@ -92,5 +92,7 @@ def test_no_text_takes_long_to_search(piece: str) -> None:
 
 def test_known_secrets_are_found_in_what_was_printed_as_a_whole_and_line_by_line() -> None:
     printed = b"key: first line\r\nsecond line\r\nshort\r\n"
-    left = redact.without(printed, ["first line\nsecond line\nshort"])
-    assert left == b"key: (removed)\r\n(removed)\r\nshort\r\n"
+    hide = redact.Redaction(["first line\nsecond line\nshort"])
+    assert hide.data(printed) == b"key: (removed)\r\n(removed)\r\nshort\r\n"
+    assert hide.data(b'{"a": "first line\\nsecond line\\nshort"}') == b'{"a": "(removed)"}'
+    assert hide.value({"a": ["x second line y"]}) == {"a": ["x (removed) y"]}
