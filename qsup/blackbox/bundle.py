@@ -18,7 +18,7 @@ import msgspec
 
 from qsup.blackbox.core import Core
 from qsup.blackbox.redact import Redaction
-from qsup.blackbox.rings import Memory
+from qsup.blackbox.rings import Remembered
 from qsup.cause import Cause
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
@@ -46,10 +46,10 @@ _STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
 class Crash(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known of an abnormal end. Times are wall time in seconds.
+    """Everything that is known of an abnormal end, for :meth:`qsup.blackbox.shelf.Shelf.write`. Times are wall time.
 
     What is not known, or does not exist, keeps its default; the run need not have ended (a hang, a panic that is kept
-    for inspection).
+    for inspection). Secrets are still in it: they are removed as it is written.
     """
 
     guest: str
@@ -64,7 +64,7 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
     spec: GuestSpec
     """As it was launched."""
     argv: tuple[str, ...] = ()
-    """As it was executed."""
+    """As it was executed; of a process that an earlier daemon started :func:`.identity.command_line` tells it."""
     pid: int | None = None
     status: ExitStatus | None = None
     started: float | None = None
@@ -77,13 +77,16 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
     stderr: bytes = b""
     consoles: dict[str, bytes] = {}
     """The end of what was printed on each serial port, by its id."""
-    memory: Memory = Memory()
+    remembered: Remembered = Remembered()
+    """:meth:`qsup.blackbox.rings.Rings.remembered`."""
     screen: bytes | None = None
-    """A PNG."""
+    """A PNG: :func:`qsup.blackbox.screenshot.screenshot`."""
     panic: str | None = None
     """What the guest's kernel said when it panicked."""
     core: Core | None = None
+    """:func:`qsup.blackbox.core.locate`, in a thread."""
     figures: dict[str, Any] = {}
+    """:func:`qsup.blackbox.figures.figures`, while the process lives if that is possible."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -131,19 +134,19 @@ def cleaned(crash: Crash) -> Crash:
         argv=tuple(hide.word(word) for word in crash.argv),
         stderr=hide.data(crash.stderr[-STDERR:]),
         consoles={port: hide.data(printed[-CONSOLE:]) for port, printed in crash.consoles.items()},
-        memory=_memory(crash.memory, hide),
+        remembered=_remembered(crash.remembered, hide),
         panic=None if crash.panic is None else hide.text(crash.panic),
         figures=hide.value(crash.figures),
     )
 
 
-def _memory(memory: Memory, hide: Redaction) -> Memory:
-    return Memory(
-        tuple(msgspec.structs.replace(one, text=hide.data(one.text)) for one in memory.messages),
-        tuple(msgspec.structs.replace(one, data=hide.value(one.data)) for one in memory.events),
+def _remembered(all_: Remembered, hide: Redaction) -> Remembered:
+    return Remembered(
+        tuple(msgspec.structs.replace(one, text=hide.data(one.text)) for one in all_.messages),
+        tuple(msgspec.structs.replace(one, data=hide.value(one.data)) for one in all_.events),
         tuple(
             msgspec.structs.replace(one, values=hide.value(msgspec.to_builtins(one.values)))
-            for one in memory.samples
+            for one in all_.samples
         ),
     )
 
@@ -165,9 +168,9 @@ def files(crash: Crash) -> dict[str, bytes]:
         "argv.txt": _command_line(crash.argv).encode(errors="surrogateescape"),
         "stderr.txt": crash.stderr,
         **{f"console-{port}.txt": printed for port, printed in crash.consoles.items()},
-        "qmp.jsonl": _lines(_heard(message) for message in crash.memory.messages),
-        "events.jsonl": _lines(_happened(event) for event in crash.memory.events),
-        "samples.jsonl": _lines(crash.memory.samples),
+        "qmp.jsonl": _lines(_heard(message) for message in crash.remembered.messages),
+        "events.jsonl": _lines(_happened(event) for event in crash.remembered.events),
+        "samples.jsonl": _lines(crash.remembered.samples),
         "figures.json": msgspec.json.format(msgspec.json.encode(crash.figures), indent=1) + b"\n",
     }
     if crash.screen is not None:

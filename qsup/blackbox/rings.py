@@ -153,7 +153,7 @@ class Sample(msgspec.Struct, frozen=True):
     values: Any
 
 
-class Memory(msgspec.Struct, frozen=True):
+class Remembered(msgspec.Struct, frozen=True):
     """What was remembered of a guest at one moment, the oldest first."""
 
     messages: tuple[Message, ...] = ()
@@ -182,6 +182,6 @@ class Rings:
         self.messages.clear()
         self._samples.clear()
 
-    def remembered(self) -> Memory:
+    def remembered(self) -> Remembered:
         """All of it, as it is now."""
-        return Memory(self.messages.remembered(), tuple(self._events), tuple(self._samples))
+        return Remembered(self.messages.remembered(), tuple(self._events), tuple(self._samples))

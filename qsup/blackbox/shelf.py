@@ -246,7 +246,11 @@ class Shelf:
         facts, problem, files = None, None, {}
         try:
             with self._open(id_) as inner, os.scandir(inner) as entries:
-                files = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+                files = {
+                    entry.name: entry.stat(follow_symlinks=False).st_size
+                    for entry in entries
+                    if entry.is_file(follow_symlinks=False)
+                }
             facts = _facts(self._piece(id_, FACTS, 0, FACTS_LIMIT + 1))
         except OSError as error:
             problem = f"{FACTS} cannot be read: {error.strerror}"

@@ -53,9 +53,10 @@ def summary(crash: Crash, id_: str, files: Iterable[str]) -> str:
             _headed(f"## The last on serial port `{port}`", _block(_end(_text(printed))))
             for port, printed in crash.consoles.items()
         ),
-        _headed("## Last events", _block("\n".join(map(_event, crash.memory.events[-LAST_EVENTS:])))),
+        _headed("## Last events", _block("\n".join(map(_event, crash.remembered.events[-LAST_EVENTS:])))),
         _headed(
-            "## Last QMP messages", _block("\n".join(map(_message, crash.memory.messages[-LAST_MESSAGES:])))
+            "## Last QMP messages",
+            _block("\n".join(map(_message, crash.remembered.messages[-LAST_MESSAGES:]))),
         ),
         _headed("## The host", _block("\n".join(_host(crash.figures)))),
         _headed(
@@ -119,9 +120,9 @@ def _event(event: Event) -> str:
 
 
 def _message(message: Message) -> str:
-    often = f"  ({message.times} times since {_time(message.first)})" if message.times > 1 else ""
+    often = f"({message.times} times since {_time(message.first)}) " if message.times > 1 else ""
     arrow = "→" if message.way == "out" else "←"
-    return f"{_time(message.last)}  {arrow} {message.text.decode(errors='backslashreplace')[: WIDTH - 80]}{often}"
+    return f"{_time(message.last)}  {arrow} {often}{message.text.decode(errors='backslashreplace')}"
 
 
 def _time(at: float) -> str:

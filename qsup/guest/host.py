@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qsup.argv.facts import HostFacts
+    from qsup.blackbox.shelf import Shelf
     from qsup.bus import Bus
     from qsup.paths import Paths
     from qsup.probe.prober import Prober
@@ -28,6 +29,8 @@ class Host:
     boot_id: str
     prober: Prober
     programs: Programs
+    shelf: Shelf
+    """Where what is known of an abnormal end is kept."""
 
     def binary(self, spec: GuestSpec) -> str:
         """The QEMU for a guest."""

@@ -67,7 +67,7 @@ def crash(guest: str = "web1", at: float = AT, **facts: Any) -> Crash:
         "machine": "pc-q35-7.2",
         "stderr": b"qemu-system-x86_64: warning\n",
         "consoles": {"console": b"login: \x1b[31mred\r\n" + SECRET.encode() + b"\n"},
-        "memory": rings.remembered(),
+        "remembered": rings.remembered(),
         "screen": b"\x89PNG\r\n\x1a\n" + bytes(100),
         "panic": "Kernel panic - not syncing",
         "core": Core("it is in /core.4711 (5 bytes)", "/core.4711"),

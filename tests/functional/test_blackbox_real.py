@@ -1,25 +1,39 @@
-"""What is asked of a real QEMU for its black box: its screen, and the conversation with it."""
+"""What is asked of a real QEMU for its black box, and what a real daemon does with what lies on its shelf."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import resource
+import shlex
+import signal
 import struct
 import subprocess
+import tarfile
+import time
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsup import endpoint
 from qsup.argv.facts import HostFacts
-from qsup.blackbox.rings import Messages
+from qsup.blackbox.core import Pattern, locate
+from qsup.blackbox.figures import figures
+from qsup.blackbox.rings import Messages, Rings
 from qsup.blackbox.screenshot import screenshot
+from qsup.blackbox.shelf import Shelf
 from qsup.errors import QmpUnanswered
 from qsup.probe.prober import Prober
+from qsup.proc.identity import command_line
+from qsup.proc.status import ExitStatus
 from qsup.qmp.session import QmpSession
+from qsup.spec.tables.keeping import Crashes
+from tests.fakes.crashes import AT, crash
+from tests.functional.harness import Site, killed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     import pytest
 
@@ -39,7 +53,10 @@ async def running(
             "chardev=qmp,mode=control",
         ]
         process = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond
-            [binary, *fixed, *qmp, *options], stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()]
+            [binary, *fixed, *qmp, *options],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            cwd=run_dir,
         )
     with process:
         try:
@@ -119,3 +136,82 @@ async def test_polls_of_a_real_qemu_are_counted_and_its_events_are_told_from_eac
     assert [message.times for message in kept if b'"RESUME"' in message.text] == [20]
     assert len(kept) < 20
     assert b"CommandNotFound" in kept[-1].text
+
+
+async def test_a_real_qemu_that_crashes_leaves_all_that_was_seen_of_it(
+    qemu_binary: str, tmp_path: Path
+) -> None:
+    rings, began = Rings(), time.time()
+    async with running(qemu_binary, tmp_path, "-device", "VGA", messages=rings.messages) as (
+        session,
+        process,
+    ):
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (1 << 20, 1 << 20))
+        await session.execute("cont")
+        argv = tuple(command_line(process.pid))
+        measured = await figures(process.pid, [qemu_binary])
+        screen = await screenshot(session, tmp_path)
+        await killed(process.pid, signal.SIGSEGV)
+        status = ExitStatus("signal", -process.wait())
+        core = locate(
+            status, process.pid, binary=qemu_binary, since=began, limit=1 << 20, directory=str(tmp_path)
+        )
+    shelf = Shelf(tmp_path / "crashes", Crashes())
+    kept = await shelf.write(
+        crash(
+            at=began, status=status, argv=argv, remembered=rings.remembered(),
+            figures=measured, screen=screen, core=core,
+        )
+    )  # fmt: skip
+    assert kept is not None
+    text = await shelf.summary(kept.id)
+    assert "signal 11 (SIGSEGV)" in text
+    assert '"screendump"' in text
+    assert "## Core dump" in text
+    assert f"room for {qemu_binary}" in text
+    assert core is not None
+    if not Pattern.of_host().text.startswith(("|", "/", "@")):
+        assert core.path is not None
+        assert Path(core.path).parent == tmp_path
+    directory = shelf.directory / kept.id
+    assert shlex.split((directory / "argv.txt").read_text().replace("\\\n", " ")) == list(argv)
+    assert json.loads((directory / "figures.json").read_text())["process"]["status"]["Pid"] == str(
+        process.pid
+    )
+    assert size_of((directory / "screen.png").read_bytes())[0] >= 320
+
+
+async def test_the_real_daemon_shows_and_exports_what_lies_on_its_shelf(empty: Site) -> None:
+    shelf = Shelf(empty.state / "crashes", Crashes())
+    empty.state.mkdir()
+    old, new = [await shelf.write(crash(at=AT + number)) for number in range(2)]
+    assert old is not None
+    assert new is not None
+    await empty.start()
+    listed = await empty.cli("crashes", "--json")
+    assert [one["id"] for one in json.loads(listed[1])] == [new.id, old.id]
+    status, out, err = await empty.cli("crash", "show", "web1")
+    assert (status, err) == (0, "")
+    assert out.startswith("# web1: qemu-signal\n")
+    archive = empty.root / "web1.tar.gz"
+    assert (await empty.cli("crash", "export", old.id, "-o", str(archive)))[0] == 0
+    with tarfile.open(archive) as tar:
+        assert {Path(name).name for name in tar.getnames()} == set(os.listdir(shelf.directory / old.id))
+
+
+async def test_the_real_daemon_keeps_to_its_limits_as_it_starts_and_as_they_are_edited(empty: Site) -> None:
+    shelf = Shelf(empty.state / "crashes", Crashes())
+    empty.state.mkdir()
+    first, second, third = [await shelf.write(crash(at=AT + number)) for number in range(3)]
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    (shelf.directory / f".new-{first.id}").mkdir()
+    config = empty.config / "qsup.toml"
+    before = config.read_text()
+    config.write_text(f"{before}[crashes]\nper-guest = 2\n")
+    await empty.start()
+    assert first.id in await empty.said("removed to make room")
+    config.write_text(f"{before}[crashes]\nper-guest = 1\n")
+    await empty.said(f"removed to make room: {second.id}")
+    assert os.listdir(shelf.directory) == [third.id]

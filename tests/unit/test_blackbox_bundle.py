@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qsup.blackbox.bundle import ID, Crash, Facts, cleaned, facts_of, files, new_id, time_of
 from qsup.blackbox.core import Core
-from qsup.blackbox.rings import Memory, Message, Sample
+from qsup.blackbox.rings import Message, Remembered, Sample
 from qsup.blackbox.summary import summary, visible
 from qsup.events import Event, Kind
 from tests.fakes.crashes import AT, SECRET, crash
@@ -146,10 +146,10 @@ def test_nothing_that_a_guest_writes_becomes_the_summarys_own_or_a_terminals(
     def made(text: str, other: str, data: bytes) -> str:
         message = Message("in", 1.0, data, len(data), last=2.0, times=3)
         event = Event(1, 1.0, Kind.NOTICE, {"message": other})
-        memory = Memory((message,), (event,), (Sample(1.0, other),))
+        remembered = Remembered((message,), (event,), (Sample(1.0, other),))
         return summed_up(
             crash(
-                detail=text, decision=other, evidence=(text, other), panic=text, memory=memory,
+                detail=text, decision=other, evidence=(text, other), panic=text, remembered=remembered,
                 stderr=data + text.encode(errors="replace"), consoles={"c": data + other.encode(errors="replace")},
                 core=Core(text), figures={"host": {"/proc/loadavg": other}}, qemu="7.2.22",
             )
@@ -171,7 +171,7 @@ def test_a_visible_line_is_one_line_and_printable(text: str) -> None:
 def test_whatever_a_guest_writes_the_files_for_programs_can_be_read(text: str, data: bytes) -> None:
     message = Message("in", 1.0, data, len(data), last=2.0)
     event = Event(1, 1.0, Kind.NOTICE, {"message": text.encode(errors="replace").decode()})
-    made = files(cleaned(crash(memory=Memory((message,), (event,), ()), stderr=data)))
+    made = files(cleaned(crash(remembered=Remembered((message,), (event,), ()), stderr=data)))
     assert made["stderr.txt"] == data
     (heard,) = lines(made, "qmp.jsonl")
     assert "message" in heard or "begins" in heard
