@@ -161,9 +161,7 @@ class Shelf:
             os.mkdir(unfinished, 0o700, dir_fd=directory)
             try:
                 with self._open(unfinished) as inner:
-                    for name, data in self._contents(crash, id_).items():
-                        _write_file(inner, name, data)
-                    os.fsync(inner)
+                    _write_files(inner, self._contents(crash, id_))
                 os.rename(unfinished, id_, src_dir_fd=directory, dst_dir_fd=directory)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True, dir_fd=directory)
@@ -299,10 +297,16 @@ def _facts(data: bytes) -> Facts:
     return facts
 
 
-def _write_file(directory: int, name: str, data: bytes) -> None:
+def _write_files(directory: int, files: dict[str, bytes]) -> None:
+    """Write new files, and return once they are on the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(name, flags, 0o600, dir_fd=directory)
-    with open(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
+    with contextlib.ExitStack() as written:
+        fds = []
+        for name, data in files.items():
+            file = written.enter_context(open(os.open(name, flags, 0o600, dir_fd=directory), "wb"))
+            file.write(data)
+            file.flush()
+            fds.append(file.fileno())
+        # Only now: most file systems bring all to the disk with the first.
+        for fd in (*fds, directory):
+            os.fsync(fd)

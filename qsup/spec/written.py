@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,10 +21,15 @@ def said(section: Section) -> dict[str, Any]:
     """The keys of a guest, or of one of its tables, that differ from what holds without them, in a file's words."""
     return {
         field.encode_name: _said(given)
-        for field in msgspec.structs.fields(section)
+        for field in _fields(type(section))
         if field.name not in section.not_in_files
         and (given := getattr(section, field.name)) != _default(field)
     }
+
+
+@cache
+def _fields(kind: type[Section]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:

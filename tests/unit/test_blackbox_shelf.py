@@ -166,7 +166,7 @@ async def test_a_disk_that_does_not_take_it_is_told_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     id_ = await kept(shelf)
-    monkeypatch.setattr(module, "_write_file", full)
+    monkeypatch.setattr(module, "_write_files", full)
     with pytest.raises(QsupError, match=r"web1: its bundle cannot be written .*No space left"):
         await shelf.write(crash())
     assert os.listdir(shelf.directory) == [id_]
