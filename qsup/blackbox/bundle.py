@@ -136,8 +136,13 @@ def cleaned(crash: Crash) -> Crash:
         consoles={port: hide.data(printed[-CONSOLE:]) for port, printed in crash.consoles.items()},
         remembered=_remembered(crash.remembered, hide),
         panic=None if crash.panic is None else hide.text(crash.panic),
+        core=None if crash.core is None else _core(crash.core, hide),
         figures=hide.value(crash.figures),
     )
+
+
+def _core(core: Core, hide: Redaction) -> Core:
+    return Core(hide.text(core.told), None if core.path is None else hide.text(core.path))
 
 
 def _remembered(all_: Remembered, hide: Redaction) -> Remembered:
@@ -164,8 +169,8 @@ def facts_of(crash: Crash, id_: str) -> Facts:
 def files(crash: Crash) -> dict[str, bytes]:
     """The files of a crash that has been :func:`cleaned`, but for the summary and the facts."""
     made = {
-        "spec.toml": _spec(crash.spec).encode(errors="surrogateescape"),
-        "argv.txt": _command_line(crash.argv).encode(errors="surrogateescape"),
+        "spec.toml": _spec(crash.spec).encode(),
+        "argv.txt": _command_line(crash.argv).encode(),
         "stderr.txt": crash.stderr,
         **{f"console-{port}.txt": printed for port, printed in crash.consoles.items()},
         "qmp.jsonl": _lines(_heard(message) for message in crash.remembered.messages),

@@ -110,7 +110,8 @@ class Redaction:
         return data
 
     def text(self, text: str) -> str:
-        """A text without them."""
+        """A text without them, which can be written whatever it holds: halves of surrogate pairs become escapes."""
+        text = text.encode(errors="backslashreplace").decode()
         for secret in self._known:
             text = text.replace(secret, REMOVED)
         return text
@@ -124,5 +125,5 @@ class Redaction:
         if isinstance(value, str):
             return self.word(value)
         if isinstance(value, dict):
-            return {key: self.value(inner) for key, inner in value.items()}
+            return {self.text(key): self.value(inner) for key, inner in value.items()}
         return [self.value(inner) for inner in value] if isinstance(value, list | tuple) else value

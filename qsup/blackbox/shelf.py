@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import stat
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from qsup.blackbox.bundle import Crash
     from qsup.spec.tables.keeping import Crashes
+
+log = logging.getLogger(__name__)
 
 LISTED: Final = 1000
 """Bundles that are listed at once, the newest ones."""
@@ -72,6 +75,8 @@ class Shelf:
         self._writing = asyncio.Lock()
         self._sizes: dict[str, int] = {}
         """Room that each bundle takes; they never change."""
+        self._unfinished: set[str] = set()
+        """What is being written: whoever has asked for it may have gone meanwhile, and with him the lock."""
 
     async def write(self, crash: Crash) -> Kept | None:
         """Write a bundle, then remove those that are too many; None if none are to be kept.
@@ -158,16 +163,23 @@ class Shelf:
         with self._open() as directory:
             id_ = self._free_id(crash, directory)
             unfinished = _UNFINISHED + id_
-            os.mkdir(unfinished, 0o700, dir_fd=directory)
+            self._unfinished.add(unfinished)
             try:
+                os.mkdir(unfinished, 0o700, dir_fd=directory)
                 with self._open(unfinished) as inner:
                     _write_files(inner, self._contents(crash, id_))
                 os.rename(unfinished, id_, src_dir_fd=directory, dst_dir_fd=directory)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True, dir_fd=directory)
                 raise
+            finally:
+                self._unfinished.discard(unfinished)
             os.fsync(directory)
-            return Kept(id_, self._prune(directory, id_))
+            try:
+                return Kept(id_, self._prune(directory, id_))
+            except OSError as error:
+                log.warning("older bundles in %s cannot be removed: %s, ignoring", self.directory, error)
+                return Kept(id_)
 
     def _free_id(self, crash: Crash, directory: int) -> str:
         while True:
@@ -181,17 +193,20 @@ class Shelf:
 
     def _contents(self, crash: Crash, id_: str) -> dict[str, bytes]:
         files = bundle.files(crash)
-        if sum(map(len, files.values())) > self.limits.size:
+        if crash.screen is not None and sum(map(len, files.values())) > self.limits.size:
             # All else is small.
-            files.pop(SCREEN, None)
+            del files[SCREEN]
+            told = f"a screenshot of {len(crash.screen)} bytes was left out, for crashes.size is {self.limits.size}"
+            crash = msgspec.structs.replace(crash, evidence=(*crash.evidence, told))
         facts = msgspec.json.format(msgspec.json.encode(bundle.facts_of(crash, id_)), indent=1) + b"\n"
-        return {SUMMARY: summary(crash, id_, files).encode(errors="replace"), FACTS: facts, **files}
+        read_first = summary(crash, id_, (FACTS, *files))
+        return {SUMMARY: read_first.encode(), FACTS: facts, **files}
 
     def _tidy(self) -> tuple[str, ...]:
         with contextlib.suppress(FileNotFoundError), self._open() as directory:
             with os.scandir(directory) as entries:
-                unfinished = [entry.name for entry in entries if entry.name.startswith(_UNFINISHED)]
-            for name in unfinished:
+                unfinished = {entry.name for entry in entries if entry.name.startswith(_UNFINISHED)}
+            for name in unfinished - self._unfinished:
                 shutil.rmtree(name, dir_fd=directory)
             return self._prune(directory, None)
         return ()

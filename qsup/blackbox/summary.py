@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qsup.blackbox.bundle import SCREEN
+from qsup.blackbox.bundle import FACTS, SCREEN
 from qsup.clock import iso
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ PANIC_LINES: Final = 60
 
 _GIB: Final = 1 << 30
 _FILES: Final = {
+    FACTS: "what is said here, for programs",
     "spec.toml": "the guest as it was launched, as a file for it would say it",
     "argv.txt": "the command line that was executed",
     "stderr.txt": "what QEMU wrote",

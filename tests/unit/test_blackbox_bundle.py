@@ -170,8 +170,13 @@ def test_a_visible_line_is_one_line_and_printable(text: str) -> None:
 @given(HOSTILE, st.binary(max_size=3000))
 def test_whatever_a_guest_writes_the_files_for_programs_can_be_read(text: str, data: bytes) -> None:
     message = Message("in", 1.0, data, len(data), last=2.0)
-    event = Event(1, 1.0, Kind.NOTICE, {"message": text.encode(errors="replace").decode()})
-    made = files(cleaned(crash(remembered=Remembered((message,), (event,), ()), stderr=data)))
+    event = Event(1, 1.0, Kind.NOTICE, {"message": text})
+    remembered = Remembered((message,), (event,), (Sample(1.0, {text: text}),))
+    one = crash(
+        remembered=remembered, stderr=data, core=Core(text, text), argv=(text,), panic=text, detail=text
+    )
+    made = files(cleaned(one))
+    assert msgspec.json.decode(facts(one), type=Facts).guest == "web1"
     assert made["stderr.txt"] == data
     (heard,) = lines(made, "qmp.jsonl")
     assert "message" in heard or "begins" in heard

@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import stat
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,7 +118,9 @@ async def test_a_screenshot_that_does_not_fit_is_left_out(shelf: Shelf) -> None:
     shelf.limits = Crashes(size=Size.parse("1 MiB"))
     id_ = await kept(shelf, screen=2 << 20)
     assert "screen.png" not in (await shelf.find(id_)).files
-    assert "screen.png" not in await shelf.summary(id_)
+    text = await shelf.summary(id_)
+    assert "`screen.png`" not in text
+    assert "a screenshot of 2097156 bytes was left out, for crashes.size is 1 MiB" in text
 
 
 async def test_the_newest_stays_even_if_the_clock_went_back(shelf: Shelf) -> None:
@@ -170,6 +174,43 @@ async def test_a_disk_that_does_not_take_it_is_told_and_leaves_nothing(
     with pytest.raises(QsupError, match=r"web1: its bundle cannot be written .*No space left"):
         await shelf.write(crash())
     assert os.listdir(shelf.directory) == [id_]
+
+
+async def test_older_bundles_that_cannot_be_removed_do_not_lose_the_new_one(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    shelf.limits = Crashes(per_guest=1)
+    old = await kept(shelf)
+    monkeypatch.setattr("qsup.blackbox.shelf.shutil.rmtree", refuses)
+    new = await kept(shelf, at=AT + 1)
+    assert await ids(shelf) == [new, old]
+    assert "cannot be removed" in caplog.text
+
+
+async def test_what_is_being_written_is_not_tidied_away(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, real = threading.Event(), threading.Event(), module._write_files
+
+    def slowly(*args: Any) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        real(*args)
+
+    monkeypatch.setattr(module, "_write_files", slowly)
+    writing = asyncio.ensure_future(shelf.write(crash()))
+    await asyncio.to_thread(begun.wait, 10)
+    # Whoever has asked for it goes away, and with him the lock, but not the thread.
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    assert await shelf.tidy() == ()
+    go_on.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    (name,) = os.listdir(shelf.directory)
+    assert guest_of(name) == "web1"
 
 
 async def test_a_broken_bundle_is_listed_with_what_is_wrong(shelf: Shelf) -> None:
