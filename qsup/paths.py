@@ -27,6 +27,11 @@ class Paths:
         """What QEMU binaries can do; all of it can be found out again."""
         return self.state / "probe"
 
+    @property
+    def crashes(self) -> Path:
+        """The bundles that abnormal ends leave behind."""
+        return self.state / "crashes"
+
     def guest_runtime(self, name: str) -> Path:
         """Sockets and launch records of one guest; gone after a reboot."""
         return self.runtime / "guests" / name

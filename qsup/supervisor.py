@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qsup import __version__, clock
+from qsup.blackbox.shelf import Shelf
 from qsup.errors import GuestNotFound, LaunchError, QsupError, RecordError
 from qsup.events import Kind
 from qsup.guest import launch
@@ -82,7 +83,9 @@ class Supervisor:
         boot_id, binary = clock.boot_id(), str(self._configuration.daemon.qemu_binary)
         prober = Prober(paths.probe_cache, boot_id)
         programs = Programs(self._configuration.daemon)
-        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs, OomLog())
+        self.crashes = Shelf(paths.crashes, self._configuration.daemon.crashes)
+        oom = OomLog()
+        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs, oom, self.crashes)
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
@@ -96,6 +99,7 @@ class Supervisor:
                 self._tasks.create_task(self._host.oom.run())
                 self._tasks.create_task(self._host.keeper.run())
                 self._tasks.create_task(self._get_to_know(self._host.qemu_binary))
+                self._tasks.create_task(self._tidy_crashes())
                 self.bus.hooks.append(self._bury_orphan)
                 for spec in (*self._configuration.guests.values(), *self._undeclared()):
                     self._bring_to_life(spec)
@@ -108,6 +112,16 @@ class Supervisor:
         """Have the answers of the usual QEMU ready for the first start. What is wrong with it, a start will say."""
         with contextlib.suppress(LaunchError):
             await asyncio.to_thread(self._host.prober.facts, binary)
+
+    async def _tidy_crashes(self) -> None:
+        """Remove the bundles that are too many, as the configuration has it now, and tell which."""
+        try:
+            gone = await self.crashes.tidy()
+        except QsupError as error:
+            log.warning("%s, ignoring", error)
+            return
+        if gone:
+            log.info("bundles of crashes removed to make room: %s", ", ".join(gone))
 
     async def _adopt_all(self) -> None:
         """Wait until every guest knows what is left of it, and a moment longer until QEMUs that live have answered."""
@@ -335,6 +349,9 @@ class Supervisor:
             old, self._configuration = self._configuration, new
             self._host.qemu_binary = str(new.daemon.qemu_binary)
             self._host.programs = Programs(new.daemon)
+            if new.daemon.crashes != self.crashes.limits:
+                self.crashes.limits = new.daemon.crashes
+                self._tasks.create_task(self._tidy_crashes())
             added = tuple(name for name in new.guests if name not in self._actors)
             changed = []
             for name, spec in new.guests.items():

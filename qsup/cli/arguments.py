@@ -45,6 +45,7 @@ class Options(argparse.Namespace):
     arguments: str
     kind: str
     words: list[str]
+    id: str
     dir: str | None = None
     name: str | None = None
     write: bool = False
@@ -188,6 +189,20 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
+def _add_crash(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    common = _common()
+    show = kinds.add_parser("show", help="print its summary; with --json its facts", parents=[common])
+    export = kinds.add_parser("export", help="write all of it into one archive", parents=[common])
+    for kind in (show, export):
+        kind.add_argument(
+            "id", metavar="ID", help="its id or the beginning of it; or a guest, or latest: the newest one"
+        )
+    export.add_argument(
+        "-o", "--output", metavar="FILE", help="the archive, - for standard output (default: ID.tar.gz)"
+    )
+
+
 def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "key", nargs="?", metavar="KEY", help="a key or a table: disk, disk.cache; without it all tables"
@@ -248,6 +263,7 @@ _SPECIAL: Final = {
     "qmp": _add_qmp,
     "check": _add_check,
     "import": _add_import,
+    "crash": _add_crash,
 }
 
 

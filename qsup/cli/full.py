@@ -156,6 +156,13 @@ def _events(options: Options) -> int:
         return events(daemon, options)
 
 
+def _crash(options: Options) -> int:
+    from qsup.cli.crash import crash
+
+    with client(options) as daemon:
+        return crash(daemon, options)
+
+
 def _check(options: Options) -> int:
     from qsup.cli.check import check
 
@@ -207,6 +214,7 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "log": _log,
     "console": _console,
     "events": _events,
+    "crash": _crash,
     "check": _check,
     "import": _import,
     "new": _new,

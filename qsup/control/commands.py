@@ -21,6 +21,7 @@ GuestName = Annotated[str, Meta(min_length=1, max_length=64, description="A gues
 Glob = Annotated[str, Meta(min_length=1, max_length=64, description="A shell glob over guest names.")]
 Globs = Annotated[tuple[Glob, ...], Meta(min_length=1, max_length=1024)]
 SerialId = Annotated[str, Meta(max_length=20, description="A serial port's id; without it the first.")]
+CrashId = Annotated[str, Meta(min_length=1, max_length=80, description="A bundle's id.")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="Seconds.")]
 Lines = Annotated[int, Meta(ge=0, le=10_000)]
 Format = Literal["json", "text"]
@@ -205,6 +206,32 @@ class QueryEvents(Command, frozen=True):
     names: Globs | None = None
 
 
+class QueryCrashes(Command, frozen=True):
+    """The bundles of abnormal ends, the newest first: of guests that the globs match, be they still there or not."""
+
+    NAME = "query-crashes"
+    names: Globs | None = None
+    format: Format = "json"
+    color: bool = False
+
+
+class QueryCrash(Command, frozen=True):
+    """One bundle, with the sizes of its files: by its id, its guest (the newest), ``latest``, or how its id begins."""
+
+    NAME = "query-crash"
+    id: CrashId
+    format: Format = "json"
+
+
+class CrashRead(Command, frozen=True):
+    """A piece of a file of a bundle from ``offset`` on, in base64; an empty one is the end."""
+
+    NAME = "crash-read"
+    id: CrashId
+    file: Annotated[str, Meta(min_length=1, max_length=80)]
+    offset: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
+
+
 class QueryVersion(Command, frozen=True):
     """The versions of qsup and of what it stands on."""
 
@@ -226,7 +253,7 @@ class QuerySchema(Command, frozen=True):
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
     QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestArgv, GuestQmp, GuestLog, GuestConsole, CheckConfig,
-    ReloadConfig, QueryEvents, QueryVersion, QueryCommands, QuerySchema,
+    ReloadConfig, QueryEvents, QueryCrashes, QueryCrash, CrashRead, QueryVersion, QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from qsup.argv.invocation import Invocation
+    from qsup.blackbox.shelf import Shelf
     from qsup.bus import Bus
     from qsup.errors import QsupError
     from qsup.guest.view import GuestView
@@ -70,6 +71,10 @@ class Guests(Protocol):
     @property
     def version(self) -> dict[str, Any]:
         """Versions of qsup and of what it stands on."""
+
+    @property
+    def crashes(self) -> Shelf:
+        """What is known of abnormal ends."""
 
     def names(self) -> list[str]:
         """All names, sorted."""

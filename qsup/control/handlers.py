@@ -8,6 +8,7 @@ from qsup import clock
 from qsup.control import commands as c
 from qsup.control import render
 from qsup.control.acts import Acts
+from qsup.control.crashes import Crashes
 from qsup.control.protocol import event_object
 from qsup.control.results import (
     Attached,
@@ -40,6 +41,7 @@ class Handlers:
     def __init__(self, guests: Guests) -> None:
         self._guests = guests
         self._acts = Acts(guests)
+        crashes = Crashes(guests)
         self._table: dict[type[c.Command], Handler] = {
             c.QueryGuests: self._query_guests,
             c.QueryGuest: self._query_guest,
@@ -51,6 +53,9 @@ class Handlers:
             c.CheckConfig: self._check_config,
             c.ReloadConfig: self._reload_config,
             c.QueryEvents: self._query_events,
+            c.QueryCrashes: crashes.query_crashes,
+            c.QueryCrash: crashes.query_crash,
+            c.CrashRead: crashes.crash_read,
             c.QueryVersion: self._query_version,
             c.QueryCommands: self._query_commands,
             c.QuerySchema: self._query_schema,

@@ -1,4 +1,4 @@
-"""A disk of a running guest that is full, for a drill: QEMU's own fault injection below its image, the host's disk untouched.
+"""A disk of a running guest that is full, for a drill, while the host's disk is not.
 
 Every write to the image's file fails with ENOSPC, in QEMU's block layer (its ``blkdebug`` driver), so that all that
 follows is as on a host whose disk is full; no other guest and no other process meets it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from qsup.errors import QsupError, Refused
@@ -60,7 +61,7 @@ class Full:
 
 def _node(argv: tuple[str, ...], name: str) -> dict[str, Any]:
     """The options of a block node, as QEMU was started with them. Raises Refused if they cannot be found."""
-    for flag, value in zip(argv, argv[1:], strict=False):
+    for flag, value in pairwise(argv):
         if flag == "-blockdev":
             options = json.loads(value)
             if options.get("node-name") == name and "file" in options:

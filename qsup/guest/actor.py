@@ -172,7 +172,8 @@ class Actor:
     async def _take(self, happened: inputs.Input, answer: asyncio.Future[str] | None) -> None:
         """One input: decide, perform, wake those who wait. A bug in here must not take the other guests along."""
         try:
-            env = Env(clock.now(), clock.wall(), self._random.random(), self.spec)
+            bundles = self.host.shelf.limits.per_guest > 0
+            env = Env(clock.now(), clock.wall(), self._random.random(), self.spec, bundles)
             self.state, effects = step(self.state, happened, env)
             for effect in effects:
                 await self._perform(effect, answer)
@@ -200,7 +201,8 @@ class Actor:
             case do.Persist():
                 await self._persist()
             case do.Publish(kind, data):
-                self.host.bus.publish(kind, name=self.spec.name, **data)
+                event = self.host.bus.publish(kind, name=self.spec.name, **data)
+                self.hands.recorder.rings.happened(event)
             case do.Reply(text, refused):
                 if answer is not None and not answer.done():
                     if refused:
@@ -230,7 +232,7 @@ class Actor:
             case do.Picture():
                 self.hands.picture()
             case do.Collect():
-                self.hands.collect(deed)
+                self.hands.collect(deed, self.state)
             case _:
                 assert_never(deed)
 

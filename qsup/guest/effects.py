@@ -53,6 +53,8 @@ class Collect(msgspec.Struct, frozen=True):
     detail: str
     evidence: tuple[str, ...]
     decision: str
+    panic: str | None = None
+    """What the guest's kernel printed as it panicked."""
 
 
 class StartHelper(msgspec.Struct, frozen=True):

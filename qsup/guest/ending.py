@@ -8,7 +8,7 @@ import msgspec
 
 from qsup.cause import FAILURES, Cause
 from qsup.events import Kind
-from qsup.guest.effects import Arm, Cancel, Collect, Publish
+from qsup.guest.effects import Arm, Cancel, Publish
 from qsup.guest.judge import Death, from_status, judge
 from qsup.guest.policy import Decision, decide, within_window
 from qsup.guest.state import End, Ending
@@ -39,10 +39,8 @@ def process_ended(turn: Turn, death: Death) -> None:
         decision=decision.rule,
         stopped_by=stopped_by,
         evidence=ending.evidence,
-        bundle=turn.bundle_id() if ending.cause in FAILURES else None,
+        bundle=turn.collect(ending, decision.rule) if ending.cause in FAILURES else None,
     )
-    if end.bundle is not None:
-        turn.do(Collect(end.bundle, end.cause, end.detail, end.evidence, end.decision))
     turn.do(*(Cancel(name) for name in TIMERS))
     turn.set(
         last_end=end, launch=None, connected=False, run_state=None,

@@ -19,6 +19,7 @@ from qsup.guest import inputs
 from qsup.guest.launch import adopt, forget_older, launch, write_helpers
 from qsup.guest.line import Line, budget
 from qsup.guest.panic import panic_message
+from qsup.guest.recorder import Recorder
 from qsup.guest.state import Launch
 from qsup.proc import hoststate
 from qsup.proc.console import Console
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from qsup.guest.effects import Collect
     from qsup.guest.host import Host
     from qsup.guest.launch import Running
+    from qsup.guest.state import State
     from qsup.spec.model import GuestSpec
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class Hands:
         self.running: Running | None = None
         self.line: Line | None = None
         self.consoles: dict[str, Console] = {}
+        self.recorder = Recorder(host.shelf, self.notice)
+        self._last: Running | None = None
         self._post = post
         self._go = go
         self._gone = asyncio.Condition()
@@ -118,7 +122,8 @@ class Hands:
                 log.exception("%s: a bug in qsup: the launch failed", self.spec.name)
             self._post(inputs.LaunchFailed(str(error) or repr(error)))
             return
-        self.running = running
+        self.running, self._last = running, None
+        self.recorder.begin()
         self._attend(running)
         self._post(inputs.Spawned(running.token, running.process.pid, running.record.accel))
         self._connect_consoles(running)
@@ -141,7 +146,8 @@ class Hands:
         await self._open_line(running, qmp, 5.0, fresh=False)
 
     async def _open_line(self, running: Running, qmp: socket.socket, deadline: float, *, fresh: bool) -> None:
-        line = Line(running, self._budget, self._post, partial(self._panic, running))
+        panic, observer = partial(self._panic, running), self.recorder.rings.messages
+        line = Line(running, self._budget, self._post, panic, observer)
         try:
             await line.open(qmp, deadline)
             # QEMU was started with -S, so a fresh one needs not be asked.
@@ -209,10 +215,18 @@ class Hands:
             self._go(running.helpers.replace(name, save, self.notice))
 
     def picture(self) -> None:
-        """Keep a picture."""
+        """Have a picture of the guest's screen taken."""
+        self.recorder.picture(self.line, self.running)
 
-    def collect(self, wish: Collect) -> None:
-        """Make a bundle."""
+    def collect(self, wish: Collect, state: State) -> None:
+        """Make a bundle of what is known now."""
+        running = self.running or self._last
+        if running is None:
+            # No process ever came of the launch, so what is wrong is told by its end alone.
+            return
+        alive = self.running is not None
+        crash = self.recorder.crash(wish, state, running, self.consoles, alive=alive)
+        self._go(self.recorder.keep(crash, alive=alive))
 
     def _connect_consoles(self, running: Running) -> None:
         for serial in running.spec.serial:
@@ -250,7 +264,7 @@ class Hands:
             self.line = None
         # A new launch may want their ports and their state.
         await running.helpers.end()
-        self.running = None
+        self.running, self._last = None, running
         async with self._gone:
             self._gone.notify_all()
         stderr = running.stderr()

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from qsup.cause import Cause
-from qsup.guest.effects import Arm, AskAgent, Cancel, Collect, Picture, QueryStatus, Signal
+from qsup.guest.effects import Arm, AskAgent, Cancel, Picture, QueryStatus, Signal
 from qsup.guest.response import recovered, tell
 from qsup.guest.state import Ending, Ill
 from qsup.guest.turn import STAGE
@@ -55,8 +55,7 @@ def begin(turn: Turn, ending: Ending) -> None:
 def _stalled(turn: Turn, ending: Ending) -> None:
     turn.set(ill=Ill(ending.cause, ending.detail, turn.env.now, len(_stages_of(turn, ending.cause))))
     turn.enter(Phase.UNREACHABLE, f"the host does not serve it: {ending.detail}")
-    bundle = turn.bundle_id()
-    turn.do(Collect(bundle, ending.cause, ending.detail, ending.evidence, "nothing is done to it"))
+    bundle = turn.collect(ending, "nothing is done to it")
     tell(turn, ending, "the host's storage does not answer: nothing is done to it", bundle)
 
 
@@ -141,9 +140,9 @@ def _act(turn: Turn, stage: Stage, ill: Ill) -> bool:
 def _collect(turn: Turn, ill: Ill) -> None:
     if ill.cause is Cause.GUEST_HUNG:
         turn.do(Picture())
-    bundle = turn.bundle_id()
-    turn.do(Collect(bundle, ill.cause, ill.detail, turn.launch.seen, "the stages of [hang]"))
-    turn.notice(f"{ill.cause}: the evidence is kept as {bundle}")
+    bundle = turn.collect(Ending(ill.cause, ill.detail, turn.launch.seen), "the stages of [hang]")
+    if bundle is not None:
+        turn.notice(f"{ill.cause}: the evidence is kept as {bundle}")
 
 
 def _end(turn: Turn, ill: Ill) -> None:

@@ -48,6 +48,11 @@ class Helpers:
         """The pids of those that run, by name."""
         return {name: one.process.pid for name, one in self._living.items() if not one.ended}
 
+    def kill(self, name: str) -> None:
+        """End one, for a drill."""
+        if (one := self._living.get(name)) is not None:
+            one.process.signal(signal.SIGKILL)
+
     async def start(self, planned: Iterable[Helper], ours: contextlib.ExitStack) -> dict[int, int]:
         """Start all at once and wait until they are ready; return what QEMU inherits, by its number there.
 

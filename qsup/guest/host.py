@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qsup.argv.facts import HostFacts
+    from qsup.blackbox.shelf import Shelf
     from qsup.bus import Bus
     from qsup.paths import Paths
     from qsup.probe.prober import Prober
@@ -30,6 +31,8 @@ class Host:
     prober: Prober
     programs: Programs
     oom: OomLog
+    shelf: Shelf
+    """Where what is known of an abnormal end is kept."""
 
     def binary(self, spec: GuestSpec) -> str:
         """The QEMU for a guest."""

@@ -27,7 +27,7 @@ from qsup.preflight.obstacle import Plan
 from qsup.preflight.preflight import preflight
 from qsup.proc import lock
 from qsup.proc.bounded import last_written
-from qsup.proc.identity import find_holder, identify
+from qsup.proc.identity import command_line, find_holder, identify
 from qsup.proc.process import Process
 from qsup.spec import codec
 
@@ -62,6 +62,8 @@ class Running:
     """The spec that it was launched from; the guest's file may have changed since."""
     run_dir: Path
     helpers: Helpers
+    argv: tuple[str, ...] = ()
+    """Its command line, as it was executed."""
     log_read: int = 0
     """How much of QEMU's log has been looked at."""
 
@@ -188,7 +190,8 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
             except OSError as error:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error
     written = _identified(host, spec.name, written, process)
-    return _watched(Running(process, written, spec, run_dir, helpers), host), qmp
+    argv = tuple(map(str, made.argv))
+    return _watched(Running(process, written, spec, run_dir, helpers, argv), host), qmp
 
 
 def _identified(host: Host, name: str, written: record.LaunchRecord, process: Process) -> record.LaunchRecord:
@@ -260,7 +263,10 @@ async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, record.Lau
     run_dir = host.run_dir(spec.name, written.token)
     helpers = Helpers(run_dir, written.token, host.keeper)
     helpers.adopt(written.helpers, host.paths.guest_runtime(spec.name))
-    running = Running(process, written, _launched_spec(written, spec), run_dir, helpers)
+    argv: tuple[str, ...] = ()
+    with contextlib.suppress(OSError):
+        argv = tuple(command_line(process.pid))
+    running = Running(process, written, _launched_spec(written, spec), run_dir, helpers, argv)
     return _watched(running, host), written, trouble
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from qsup import clock, endpoint
@@ -22,9 +23,10 @@ from qsup.qmp.session import QmpEvent, QmpSession
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from qsup.guest.launch import Running
+    from qsup.qmp.client import Observer
 
 DECISIVE: Final = frozenset(
     {"RESUME", "STOP", "SHUTDOWN", "RESET", "GUEST_PANICKED", "GUEST_CRASHLOADED", "WATCHDOG"}
@@ -53,7 +55,9 @@ class Line:
         budget: Bucket,
         post: Callable[[Input], None],
         panic: Callable[[], str | None],
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer
         self._running = running
         self._panic = panic
         self._disk_error: tuple[float, object, object] = (-REPEATED, None, None)
@@ -61,7 +65,7 @@ class Line:
         self._post = post
         self._session: QmpSession | None = None
         self._ended = asyncio.Event()
-        self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
 
     @staticmethod
     async def dial(running: Running) -> socket.socket:
@@ -71,7 +75,7 @@ class Line:
     async def open(self, qmp: socket.socket, deadline: float) -> None:
         """Shake hands. Raises QmpError."""
         self._session = await QmpSession.connect(
-            qmp, on_event=self._event, on_lost=self._lost, deadline=deadline
+            qmp, on_event=self._event, on_lost=self._lost, deadline=deadline, observer=self._observer
         )
 
     @property
@@ -83,7 +87,11 @@ class Line:
 
     def say(self, command: str, arguments: dict[str, Any]) -> None:
         """Queue a command."""
-        self._queue.put_nowait((command, arguments))
+        self._queue.put_nowait(partial(self._execute, command, arguments))
+
+    def beside(self, deed: Callable[[], Awaitable[None]]) -> None:
+        """Queue a deed that has its place between the commands. It raises nothing."""
+        self._queue.put_nowait(deed)
 
     async def serve(self) -> None:
         """Send what is queued, in order, until the session has ended; then hang up."""
@@ -95,7 +103,7 @@ class Line:
                 if not queued.done():
                     queued.cancel()
                     return
-                await self._execute(*queued.result())
+                await queued.result()()
         finally:
             ended.cancel()
             await self.session.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from qsup.cause import FAILURES, Cause
 from qsup.events import Kind
 from qsup.guest import ladder
-from qsup.guest.effects import Arm, Collect, Picture, Publish
+from qsup.guest.effects import Arm, Picture, Publish
 from qsup.guest.policy import Verdict, react, within_window
 from qsup.guest.state import STANDING, Ending
 from qsup.guest.turn import ENDING
@@ -62,8 +62,8 @@ def trouble(turn: Turn, ending: Ending, verdict: Verdict) -> None:
     """Tell of something that a guest lives on with; make a bundle of it if somebody will want to know more."""
     bundle = None
     if ending.cause in FAILURES and verdict.reaction is not Reaction.IGNORE:
-        bundle = turn.bundle_id()
-        turn.do(Picture(), Collect(bundle, ending.cause, ending.detail, ending.evidence, verdict.rule))
+        turn.do(Picture())
+        bundle = turn.collect(ending, verdict.rule)
     tell(turn, ending, verdict.rule, bundle)
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qsup.events import Kind
-from qsup.guest.effects import Cancel, Effect, Publish, Qmp, Spawn
+from qsup.guest.effects import Cancel, Collect, Effect, Publish, Qmp, Spawn
 from qsup.guest.state import Launch
 from qsup.phase import Phase
 from qsup.spec.model import GuestSpec
 
 if TYPE_CHECKING:
-    from qsup.guest.state import Descent, State
+    from qsup.guest.state import Descent, Ending, State
 
 STABLE: Final = "stable"
 """The run has been good for ``restart.stable-after``."""
@@ -59,12 +59,16 @@ SEEN: Final = 8
 
 
 class Env(msgspec.Struct, frozen=True):
-    """What a step may know beside state and input: the time, a random number in [0, 1), the guest's file."""
+    """What a step may know beside state and input: the time, a random number in [0, 1), the guest's file.
+
+    ``bundles``: the daemon keeps bundles of what goes wrong.
+    """
 
     now: float
     wall: float
     jitter: float
     spec: GuestSpec
+    bundles: bool = True
 
 
 class Turn:
@@ -112,10 +116,18 @@ class Turn:
         if self.state.launch is not None and what not in self.launch.seen[-1:]:
             self.set_launch(seen=(*self.launch.seen, what)[-SEEN:])
 
-    def bundle_id(self) -> str:
-        """An id for a bundle made now: the guest, the time in UTC, and a number that tells two of one second apart."""
+    def collect(self, ending: Ending, decision: str) -> str | None:
+        """Have a bundle made; return its id, or None if none are kept.
+
+        It is the guest, the time in UTC, and a number that tells two of one second apart.
+        """
+        if not self.env.bundles:
+            return None
         at = datetime.datetime.fromtimestamp(self.env.wall, datetime.UTC)
-        return f"{self.env.spec.name}-{at:%Y%m%dT%H%M%SZ}-{int(self.env.jitter * 16**4):04x}"
+        id_ = f"{self.env.spec.name}-{at:%Y%m%dT%H%M%SZ}-{int(self.env.jitter * 16**4):04x}"
+        panic = self.state.launch.panic if self.state.launch else None
+        self.do(Collect(id_, ending.cause, ending.detail, ending.evidence, decision, panic))
+        return id_
 
     def enter(self, phase: Phase, reason: str) -> None:
         """Come to a phase; ``reason`` is a sentence that says how."""

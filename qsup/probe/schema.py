@@ -53,6 +53,7 @@ TYPES: Final[Mapping[str, str]] = {
     "ShutdownAction": "set-action.shutdown",
     "PanicAction": "set-action.panic",
     "WatchdogAction": "set-action.watchdog",
+    "ImageFormat": "screendump.format",
     "MigrationCapability": "migrate-set-capabilities.capabilities.capability",
 }
 """Types by their documented names, and where they are."""

@@ -88,7 +88,7 @@ def find_holder(lock: Path) -> tuple[int, str] | None:
     """Pid and token of the QEMU that has a guest's lock file as fd 3; needs no record, reads all of /proc."""
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
-            token = _token(_command_line(pid))
+            token = _token(command_line(pid))
             if token is not None and _is_open(pid, lock):
                 return pid, token
     return None
@@ -151,8 +151,8 @@ def _stat(pid: int) -> list[str]:
     return stat.rpartition(")")[2].split()
 
 
-def _command_line(pid: int) -> list[str]:
-    """The words of argv; empty for a zombie and for a process that is just being executed."""
+def command_line(pid: int) -> list[str]:
+    """The words of argv; empty for a zombie and while it is just being executed. Raises OSError if it is gone."""
     data = Path(f"/proc/{pid}/cmdline").read_bytes()
     return data.decode(errors="replace").split("\0")[:-1]
 
@@ -163,7 +163,7 @@ def _settled_command_line(pid: int) -> list[str]:
     The kernel lets go of whoever spawns a process a moment before the new words are in place: that is waited for.
     """
     for _ in range(EXEC_PATIENCE):
-        words = _command_line(pid)
+        words = command_line(pid)
         if words or _stat(pid)[0] in "ZX":
             break
         time.sleep(0.001)

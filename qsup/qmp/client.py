@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from qemu.qmp import Message, QMPClient, QMPError
@@ -19,7 +19,9 @@ from qemu.qmp import Message, QMPClient, QMPError
 from qsup.bucket import Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+log = logging.getLogger(__name__)
 
 # It logs whole messages of the peer, megabytes of garbage included; what matters is told by our own errors.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
@@ -44,14 +46,27 @@ class _Sealed(Message):
         return "a message"
 
 
+class Observer(Protocol):
+    """Sees every message of a session, both ways, in the order of the wire; it is called at once and must be quick."""
+
+    def sent(self, message: Mapping[str, Any], data: bytes) -> None:
+        """A command goes out; ``data`` is what it is on the wire."""
+
+    def received(self, line: bytes) -> None:
+        """The peer has sent a line, of any content within ``LINE_LIMIT``."""
+
+
 class Client(QMPClient):
     """A client of one connection over ``sock``; ``on_event`` gets every event as it is, in the order of the wire."""
 
-    def __init__(self, sock: socket.socket, on_event: Callable[[Message], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, on_event: Callable[[Message], None], observer: Observer | None = None
+    ) -> None:
         # Loggers are made per name and never freed, so all clients share one.
         super().__init__("qsup", readbuflen=LINE_LIMIT)
         self._sock = sock
         self._on_event = on_event
+        self._observer = observer
         self._bucket = Bucket(RATE, BURST)
         self._hung_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # The listener of all events would keep each of them for ever.
@@ -87,6 +102,8 @@ class Client(QMPClient):
             await asyncio.wait({self._hung_up}, timeout=wait)
         if self._hung_up.done():
             raise EOFError
+        if self._observer is not None:
+            _tell(self._observer.received, line)
         return decode(line)
 
     def _do_send(self, msg: Message) -> None:
@@ -98,6 +115,8 @@ class Client(QMPClient):
         if self._writer is None:
             raise EOFError
         data = bytes(msg)
+        if self._observer is not None:
+            _tell(self._observer.sent, msg, data)
         if self._writer.transport.get_write_buffer_size() == 0:
             try:
                 data = data[self._sock.send(data) :]
@@ -131,3 +150,11 @@ def decode(line: bytes) -> Message:
 
 def _nothing(_message: object) -> bool:
     return False
+
+
+def _tell(observe: Callable[..., None], *what: object) -> None:
+    """Call an observer; a bug there must not end the session of a guest that does nothing wrong."""
+    try:
+        observe(*what)
+    except Exception:
+        log.exception("a bug in qsup: a QMP message could not be observed")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
+    from qsup.qmp.client import Observer
+
 log = logging.getLogger(__name__)
 
 COMMAND_LIMIT: Final = 256 << 10
@@ -87,6 +89,7 @@ class QmpSession:
         name: str,
         on_event: Callable[[QmpEvent], None],
         on_lost: Callable[[str], None],
+        observer: Observer | None = None,
     ) -> None:
         self.name = name
         self.malformed = 0
@@ -94,7 +97,7 @@ class QmpSession:
         self._sock = sock
         self._on_event = on_event
         self._on_lost = on_lost
-        self._client = Client(sock, self._event)
+        self._client = Client(sock, self._event, observer)
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._urgent = asyncio.Semaphore(IN_FLIGHT)
         self._owed: set[asyncio.Task[object]] = set()
@@ -110,14 +113,16 @@ class QmpSession:
         on_event: Callable[[QmpEvent], None],
         on_lost: Callable[[str], None],
         deadline: float = 5.0,
+        observer: Observer | None = None,
     ) -> QmpSession:
         """Shake hands over a connected socket, which the session owns from now on.
 
         ``on_event`` is called for each event, in the order of the wire; ``on_lost`` once, when the session ends
         other than by :meth:`close`, with the reason. Raises QmpUnanswered or QmpLost, and does not call ``on_lost``
-        then. ``name`` is what messages call the peer.
+        then. ``name`` is what messages call the peer. ``observer`` sees all that goes over the wire, the handshake
+        included.
         """
-        session = cls(sock, name, on_event, on_lost)
+        session = cls(sock, name, on_event, on_lost, observer)
         handshake = asyncio.ensure_future(session._client.connect(sock))
         in_time, why = False, ""
         try:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qsup.spec.codec import plain
-from qsup.spec.explain import is_secret
-from qsup.spec.keys import tables
-from qsup.spec.model import LAUNCH_KEYS, LIVE_KEYS, GuestSpec
+from qsup.spec.model import LAUNCH_KEYS, LIVE_KEYS
+from qsup.spec.secrets import is_secret_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from qsup.spec.model import GuestSpec
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -65,17 +65,6 @@ class _Secret(str):
     __slots__ = ()
 
 
-@cache
-def _secret_keys() -> frozenset[tuple[str, ...]]:
-    """The paths of all keys whose values nobody is to see, with ``ID`` for an id."""
-    return frozenset(
-        (*table.path, key.name)
-        for table in tables(GuestSpec)
-        for key in table.keys
-        if is_secret(key.declared)
-    )
-
-
 def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[str, str | None]:
     """Every leaf by its dotted path, as a guest file would write it; None for a key that is not set."""
     if isinstance(value, dict):
@@ -86,8 +75,7 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[str, str | None]:
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return _flat({f"{path[-1]}[{number}]": item for number, item in enumerate(value)}, path[:-1])
     text = None if value is None else _text(value)
-    secret = text is not None and not _secret_keys().isdisjoint({path, (path[0], "ID", *path[2:])})
-    return {".".join(path): _Secret(text) if secret else text}
+    return {".".join(path): _Secret(text) if text is not None and is_secret_key(path) else text}
 
 
 def _open(value: str | None) -> str | None:

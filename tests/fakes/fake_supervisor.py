@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qsup.argv.invocation import Invocation, Listener, Option
+from qsup.blackbox.shelf import Shelf
 from qsup.bus import Bus
 from qsup.cause import Cause
 from qsup.errors import GuestNotFound, QsupError
 from qsup.guest.view import EndView, GuestView
 from qsup.phase import Phase, Verb, Wanted
+from qsup.spec.tables.keeping import Crashes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -158,6 +161,7 @@ class FakeSupervisor:
 
     def __init__(self, *views: GuestView) -> None:
         self.bus = Bus()
+        self.crashes = Shelf(Path("/nonexistent"), Crashes())
         self.version: dict[str, Any] = {"version": "0.1.0", "python": "3.11"}
         self.views = {one.name: one for one in views}
         self.asked: list[tuple[str, Verb, str]] = []

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 from qemu.qmp import ExecuteError, QMPClient
 
+from qsup.blackbox.shelf import Shelf
 from qsup.control.commands import COMMANDS
 from qsup.control.peer import Peer
 from qsup.control.server import bind
 from qsup.errors import QmpRefused, QsupError, Refused
 from qsup.events import Kind
 from qsup.phase import Verb
+from qsup.spec.tables.keeping import Crashes
 from tests.fakes.control_bench import LIMITS, Bench, running_bench, until
+from tests.fakes.crashes import crash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -388,7 +391,11 @@ async def test_a_dead_daemons_socket_is_taken_over_but_nothing_else_is_removed(t
         bind(str(tmp_path / ("x" * 120)))
 
 
-async def test_every_command_has_a_handler_and_a_schema(bench: Bench) -> None:
+async def test_every_command_has_a_handler_and_a_schema(bench: Bench, tmp_path: Path) -> None:
+    bench.guests.crashes = Shelf(tmp_path / "crashes", Crashes())
+    kept = await bench.guests.crashes.write(crash())
+    assert kept is not None
+    values = {"name": "web1", "command": "stop", "id": kept.id, "file": "summary.md"}
     client = await bench.client()
     names = [entry["name"] for entry in (await client.ask("query-commands"))["return"]]
     assert set(names) == {"qmp_capabilities", *COMMANDS}
@@ -397,7 +404,7 @@ async def test_every_command_has_a_handler_and_a_schema(bench: Bench) -> None:
     assert all(entry["description"] and entry["arguments"]["type"] == "object" for entry in schema.values())
     for name in COMMANDS.keys() - {"guest-console"}:
         required = schema[name]["arguments"].get("required", [])
-        given = {key: {"name": "web1", "command": "stop"}[key] for key in required}
+        given = {key: values[key] for key in required}
         if name.startswith("guest-"):
             given["name"] = "web1"
         assert "return" in await client.ask(name, **given), name

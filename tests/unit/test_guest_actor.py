@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from qsup import clock
+from qsup.blackbox.shelf import Shelf
 from qsup.bus import Bus
 from qsup.errors import QsupError
 from qsup.guest import actor as module
@@ -34,8 +35,9 @@ async def _fails(*_: object) -> None:
 def host(tmp_path: Path, qemu_binary: str) -> Host:
     paths = Paths(tmp_path, tmp_path / "run", tmp_path / "state")
     prober = Prober(None, clock.boot_id())
-    programs, oom = Programs(DaemonConfig()), OomLog("/dev/null")
-    return Host(paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, programs, oom)
+    config, oom = DaemonConfig(), OomLog("/dev/null")
+    shelf = Shelf(paths.crashes, config.crashes)
+    return Host(paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, Programs(config), oom, shelf)
 
 
 async def test_a_launch_that_meets_a_bug_is_a_start_that_failed(

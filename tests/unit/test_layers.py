@@ -41,15 +41,20 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "importer": frozenset({"spec", "argv"}),
     "proc": frozenset({"argv"}),
     "qmp": frozenset(),
+    "blackbox": frozenset({"spec", "argv", "proc", "qmp"}),
     "probe": frozenset({"spec", "argv"}),
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
-    "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight"}),
+    "guest": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight"}),
     "order": frozenset(),
-    "supervisor": frozenset({"spec", "argv", "proc", "qmp", "probe", "preflight", "guest", "order"}),
-    "control": frozenset({"spec", "argv", "proc", "qmp", "guest", "supervisor"}),
+    "supervisor": frozenset(
+        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "guest", "order"}
+    ),
+    "control": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "guest", "supervisor"}),
     "watch": frozenset(),
-    "daemon": frozenset({"spec", "argv", "proc", "qmp", "probe", "guest", "supervisor", "control", "watch"}),
+    "daemon": frozenset(
+        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "guest", "supervisor", "control", "watch"}
+    ),
     "cli": frozenset({"control"}),
 }
 """What each part may import beside leaves and itself. A new part has to be given its place here."""
@@ -83,6 +88,7 @@ WITH_IO: Final = frozenset(
         "guest.line",
         "guest.prepare",
         "guest.record",
+        "guest.recorder",
         "guest.seed",
     }
 )
