@@ -84,10 +84,10 @@ def test_json_without_secrets_is_left_as_it_is(text: str) -> None:
 )  # fmt: skip
 def test_no_text_takes_long_to_search(piece: str) -> None:
     data = ("password" + piece * 4000)[:2048].encode()
-    began = time.perf_counter()
+    began = time.process_time()
     redact.message(data)
     redact.word(data.decode())
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05
 
 
 def test_known_secrets_are_found_in_what_was_printed_as_a_whole_and_line_by_line() -> None:
