@@ -12,7 +12,8 @@ import msgspec
 
 from qsup import __version__, clock
 from qsup.blackbox.shelf import Shelf
-from qsup.errors import GuestNotFound, LaunchError, QsupError, RecordError
+from qsup.drill.hold import hold
+from qsup.errors import GuestNotFound, LaunchError, QsupError, RecordError, Refused
 from qsup.events import Kind
 from qsup.guest import launch
 from qsup.guest.actor import Actor
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from qsup.argv.invocation import Invocation
     from qsup.bus import Bus
+    from qsup.drill.hold import Report
+    from qsup.drill.plan import Kind as Drill
     from qsup.events import Event
     from qsup.guest.view import GuestView
     from qsup.paths import Paths
@@ -89,6 +92,7 @@ class Supervisor:
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
+        self._drills: set[str] = set()
         self._reloading = asyncio.Lock()
         self._tasks: asyncio.TaskGroup
 
@@ -279,6 +283,18 @@ class Supervisor:
         """Take a guest for under maintenance for so long; say what was accepted. Raises GuestNotFound."""
         until = clock.now() + seconds if seconds else None
         return await self._actor(name).ask(Maintenance(until, by))
+
+    async def drill(self, name: str, kind: Drill, *, by: str) -> Report:
+        """Hold a fire drill with a guest, and tell how it went. Raises Refused, GuestNotFound, QmpError."""
+        actor = self._actor(name)
+        if name in self._drills:
+            raise Refused(f"{name}: a drill is being held already")
+        self._drills.add(name)
+        actor.hands.notice(f"{by} holds a drill: {kind}")
+        try:
+            return await hold(actor, kind)
+        finally:
+            self._drills.discard(name)
 
     async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
         """Wait until the deed of an accepted verb is done; say how. Raises QsupError if it failed.

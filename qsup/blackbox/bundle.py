@@ -165,7 +165,8 @@ def facts_of(crash: Crash, id_: str) -> Facts:
     }
     taken["status"] = None if crash.status is None else str(crash.status)
     taken["cause"] = crash.cause.value
-    return Facts(id=id_, **taken)
+    taken["id"] = id_
+    return Facts(**taken)
 
 
 def files(crash: Crash) -> dict[str, bytes]:

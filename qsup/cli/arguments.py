@@ -17,6 +17,18 @@ exit codes: 0 done; 1 it failed; 2 usage; 3 no such guest; 4 the daemon cannot b
 """
 
 
+DRILLS: Final = {
+    "kill": "kill its QEMU",
+    "stop-qemu": "stop its QEMU with SIGSTOP",
+    "panic": "have its kernel panic",
+    "hang": "have the guest hang",
+    "triple-fault": "have a vCPU meet a triple fault",
+    "enospc": "let a disk of it have no room",
+    "helper": "kill a helper process of it",
+}
+"""The drills that there are."""
+
+
 class Options(argparse.Namespace):
     """What the command line said. Options that a verb does not have keep these defaults."""
 
@@ -27,6 +39,7 @@ class Options(argparse.Namespace):
     all: bool = False
     wait: bool | None = None
     state: str
+    yes: bool = False
     seconds: float
     timeout: float | None = None
     follow: bool = False
@@ -127,6 +140,13 @@ def _add_maintenance(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="for how long: 30min, 2h, or seconds (default: 1h)",
     )
+
+
+def _add_drill(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    for kind, what in DRILLS.items():
+        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=what)
+    parser.add_argument("--yes", action="store_true", help="do not ask first")
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +277,7 @@ _SPECIAL: Final = {
     "explain": _add_explain,
     "schema": _add_schema,
     "maintenance": _add_maintenance,
+    "drill": _add_drill,
     "log": _add_log,
     "console": _add_console,
     "events": _add_events,

@@ -67,6 +67,13 @@ def _rendered(options: Options) -> int:
     return int(options.verb == "status" and any(guest["phase"] == "gave-up" for guest in answer))
 
 
+def _drill(options: Options) -> int:
+    from qsup.cli.drill import drill
+
+    with client(options) as daemon:
+        return drill(daemon, options)
+
+
 def _maintenance(options: Options) -> int:
     wish: dict[str, Any] = {"names": ["*"] if options.all else options.guests}
     wish["seconds"] = options.seconds if options.state == "on" else 0.0
@@ -207,6 +214,7 @@ def _schema(options: Options) -> int:
 
 _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "maintenance": _maintenance,
+    "drill": _drill,
     "argv": _argv,
     "qmp": _qmp,
     "reload": _reload,

@@ -37,6 +37,7 @@ VERBS = {
     "maintenance": Verb(
         "guest-maintenance", SOME, "say that somebody works on guests, so that nobody is alarmed by it"
     ),
+    "drill": Verb("guest-drill", ONE, "do to a guest what may happen some night, and compare with its file"),
     "console": Verb("guest-console", ONE, "attach the terminal to a serial port; Ctrl-] leaves"),
     "log": Verb("guest-log", ONE, "show what a guest printed on its serial port"),
     "events": Verb("query-events", ANY, "show what happened"),

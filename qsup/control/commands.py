@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from qsup.drill.plan import Kind
 from qsup.phase import Verb
 
 GuestName = Annotated[str, Meta(min_length=1, max_length=64, description="A guest's name.")]
@@ -145,6 +146,18 @@ class GuestMaintenance(Selection, frozen=True):
     seconds: Seconds = 3600.0
 
 
+class GuestDrill(Command, frozen=True):
+    """Does to a guest what may happen to it some night, and tells whether all went as its file says.
+
+    It must run, be ready, and have `[drill] allowed = true`. What it was doing may be lost.
+    """
+
+    NAME = "guest-drill"
+    name: GuestName
+    kind: Annotated[Kind, Meta(description="What is done.")]
+    format: Format = "json"
+
+
 class GuestArgv(Command, frozen=True):
     """The command line that the next start of a guest would execute."""
 
@@ -252,8 +265,9 @@ class QuerySchema(Command, frozen=True):
 
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
-    QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestArgv, GuestQmp, GuestLog, GuestConsole, CheckConfig,
-    ReloadConfig, QueryEvents, QueryCrashes, QueryCrash, CrashRead, QueryVersion, QueryCommands, QuerySchema,
+    QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestDrill, GuestArgv, GuestQmp, GuestLog, GuestConsole,
+    CheckConfig, ReloadConfig, QueryEvents, QueryCrashes, QueryCrash, CrashRead, QueryVersion, QueryCommands,
+    QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

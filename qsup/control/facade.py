@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
     from qsup.blackbox.shelf import Shelf
     from qsup.bus import Bus
+    from qsup.drill.hold import Report
+    from qsup.drill.plan import Kind as Drill
     from qsup.errors import QsupError
     from qsup.guest.view import GuestView
     from qsup.phase import Verb
@@ -90,6 +92,9 @@ class Guests(Protocol):
 
     async def maintain(self, name: str, seconds: float, *, by: str) -> str:
         """Take a guest for under maintenance for a time, or no longer if that is 0; say what was accepted."""
+
+    async def drill(self, name: str, kind: Drill, *, by: str) -> Report:
+        """Hold a fire drill with a guest and tell how it went; raise Refused if it may not be held."""
 
     async def start_many(
         self, names: list[str], *, by: str, ready: bool = False

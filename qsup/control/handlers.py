@@ -14,6 +14,7 @@ from qsup.control.results import (
     Attached,
     Check,
     CommandLine,
+    Drill,
     Events,
     Guest,
     Log,
@@ -47,6 +48,7 @@ class Handlers:
             c.QueryGuest: self._query_guest,
             c.GuestWhy: self._guest_why,
             c.GuestMaintenance: self._guest_maintenance,
+            c.GuestDrill: self._guest_drill,
             c.GuestArgv: self._guest_argv,
             c.GuestQmp: self._guest_qmp,
             c.GuestLog: self._guest_log,
@@ -114,6 +116,10 @@ class Handlers:
         if wish.format == "text":
             return render.outcomes(outcomes)
         return outcomes if wish.name is None else outcomes[0]
+
+    async def _guest_drill(self, wish: c.GuestDrill, by: str) -> Drill | Text:
+        held = Drill.of(await self._guests.drill(wish.name, wish.kind, by=by))
+        return render.drill(held) if wish.format == "text" else held
 
     def _views(self, selection: c.Selection, *, default_all: bool = True) -> list[GuestView]:
         """The guests that are meant, each now; a name that no guest has raises before anything is done."""

@@ -12,7 +12,7 @@ from qsup.phase import Phase
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qsup.control.results import Outcome, Why
+    from qsup.control.results import Drill, Outcome, Why
     from qsup.guest.view import EndView, GuestView
 
 
@@ -109,6 +109,18 @@ def _last_end(end: EndView) -> str:
 def reasons(answers: Sequence[Why]) -> Text:
     """``qsup why``: a paragraph a guest."""
     return Text(exit=0, text="\n".join("\n".join(why.sentences) + "\n" for why in answers))
+
+
+def drill(held: Drill) -> Text:
+    """``qsup drill``: what was expected against what was seen."""
+    rows = [
+        ("ok" if row.ok else "WRONG", row.what, printable(row.expected), printable(row.seen))
+        for row in held.expectations
+    ]
+    lines = table(("", "WHAT", "EXPECTED", "SEEN"), rows)
+    verdict = "as its file says" if held.ok else "not as its file says"
+    text = "".join("  ".join(line).rstrip() + "\n" for line in lines)
+    return Text(exit=int(not held.ok), text=f"{text}{held.name}: the drill {held.kind} went {verdict}\n")
 
 
 def outcomes(results: list[Outcome]) -> Text:

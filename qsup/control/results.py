@@ -11,6 +11,7 @@ from qsup.control.why import explain
 
 if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
+    from qsup.drill.hold import Report
     from qsup.errors import QsupError
     from qsup.guest.view import EndView, GuestView, IllView
 
@@ -160,6 +161,32 @@ class Outcome(Result, frozen=True):
     def failed(cls, name: str, error: QsupError) -> Self:
         """The outcome of a verb that failed for this guest."""
         return cls(name=name, done=False, message=str(error), error=error.wire_class, exit=error.exit_code)
+
+
+class Expectation(Result, frozen=True):
+    """One thing that was expected of a drill, and what was seen."""
+
+    what: str
+    expected: str
+    seen: str
+    ok: bool
+
+
+class Drill(Result, frozen=True):
+    """How a drill went."""
+
+    name: str
+    kind: str
+    ok: bool
+    expectations: tuple[Expectation, ...]
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """The wire form of a report."""
+        rows = tuple(
+            Expectation(what=row.what, expected=row.expected, seen=row.seen, ok=row.ok) for row in report.rows
+        )
+        return cls(name=report.guest, kind=report.kind, ok=report.ok, expectations=rows)
 
 
 class CommandLine(Result, frozen=True):

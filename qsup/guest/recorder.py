@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -13,9 +14,10 @@ from qsup import clock
 from qsup.blackbox import core
 from qsup.blackbox.bundle import Crash
 from qsup.blackbox.figures import figures
+from qsup.blackbox.patience import patiently
 from qsup.blackbox.rings import Rings
 from qsup.blackbox.screenshot import screenshot
-from qsup.errors import QmpError
+from qsup.errors import QmpError, QsupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +35,8 @@ CONSOLE: Final = 64 << 10
 """Bytes of each console that go with a bundle."""
 STDERR: Final = 64 << 10
 """Bytes of QEMU's stderr, likewise."""
+LOOK: Final = 1.0
+"""Seconds that the file system which core dumps go to may take to answer."""
 PICTURE: Final = 3.0
 """Seconds that a bundle waits for a picture that is being taken."""
 
@@ -110,11 +114,13 @@ class Recorder:
         since = crash.started or 0.0
         dump = None
         if not alive and crash.pid is not None:
-            dump = await asyncio.to_thread(core.locate, crash.status, crash.pid, binary=binary, since=since)
+            look = partial(core.locate, crash.status, crash.pid, binary=binary, since=since)
+            with contextlib.suppress(TimeoutError):
+                dump = await patiently(look, LOOK)
         whole = msgspec.structs.replace(crash, figures=found, core=dump, screen=await self._taken())
         try:
             kept = await self._shelf.write(whole)
-        except (OSError, ValueError) as error:
+        except QsupError as error:
             self._tell(f"no bundle could be made: {error}")
             return
         if kept is not None:

@@ -14,6 +14,9 @@ from qsup.argv.invocation import Invocation, Listener, Option
 from qsup.blackbox.shelf import Shelf
 from qsup.bus import Bus
 from qsup.cause import Cause
+from qsup.drill.hold import Report
+from qsup.drill.plan import Kind as Drill
+from qsup.drill.plan import Row
 from qsup.errors import GuestNotFound, QsupError
 from qsup.guest.view import EndView, GuestView
 from qsup.phase import Phase, Verb, Wanted
@@ -196,6 +199,11 @@ class FakeSupervisor:
         self.view(name)
         self.maintained.append((name, seconds, by))
         return f"under maintenance for {seconds:.0f} s"
+
+    async def drill(self, name: str, kind: Drill, *, by: str) -> Report:
+        self.view(name)
+        row = Row("cause", "qemu-signal", "qemu-signal", ok=True)
+        return Report(guest=name, kind=kind, rows=(row, Row("bundle", "one", "none", ok=False)))
 
     async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
         if name in self.held:

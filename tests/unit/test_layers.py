@@ -46,11 +46,12 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
     "guest": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight"}),
+    "drill": frozenset({"spec", "argv", "qmp", "guest"}),
     "order": frozenset(),
     "supervisor": frozenset(
-        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "guest", "order"}
+        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "guest", "drill", "order"}
     ),
-    "control": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "guest", "supervisor"}),
+    "control": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "supervisor"}),
     "watch": frozenset(),
     "daemon": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "probe", "guest", "supervisor", "control", "watch"}
