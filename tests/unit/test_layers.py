@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 PACKAGE: Final = Path(__file__).parents[2] / "qsup"
 
 LEAVES: Final = frozenset(
-    {"", "atomic", "bucket", "bus", "clock", "endpoint", "errors", "events", "notify", "paths", "units"}
+    {
+        "",
+        "atomic",
+        "bucket",
+        "bus",
+        "clock",
+        "endpoint",
+        "errors",
+        "events",
+        "notify",
+        "paths",
+        "secret",
+        "units",
+    }
 )
 """Modules that import nothing of the rest, only each other; the empty name is ``qsup`` itself."""
 
