@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 from qsup.argv.board import SLOT_USB
 from qsup.argv.quote import device
 from qsup.errors import SpecError
+from qsup.spec.screen import keyboard, pointer
 from qsup.spec.tables.disk import CdromBus, DiskBus
-from qsup.spec.tables.display import DisplayType
+from qsup.spec.tables.input import Keyboard
 from qsup.spec.tables.serial import SerialType
+from qsup.spec.tables.sound import SoundModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +24,9 @@ CONTROLLER: Final = "usb"
 USUAL_PORTS: Final = 4
 """What an xhci of QEMU has by itself."""
 MOST_PORTS: Final = 15
-TABLET: Final = "tablet"
+POINTER: Final = "pointer"
+KEYBOARD: Final = "keyboard"
+SOUND: Final = "sound"
 SEED: Final = "cloud-init"
 """The id of the drive with the seed of cloud-init."""
 
@@ -30,13 +34,15 @@ SEED: Final = "cloud-init"
 def users(spec: GuestSpec) -> list[str]:
     """The ids of the devices that sit on the controller, in the order of its ports: what is new goes to the end."""
     return [
-        *([TABLET] if spec.display.type is not DisplayType.NONE else []),
+        *([POINTER] if (chosen := pointer(spec)) is not None and chosen.is_usb else []),
         *map(host_device, spec.usb),
         *map(redirected, spec.usb_redirect),
         *(f"disk-{name}" for name, disk in spec.disk.items() if disk.bus is DiskBus.USB),
         *(f"cdrom-{name}" for name, cdrom in spec.cdrom.items() if cdrom.bus is CdromBus.USB),
         *(f"serial-{name}" for name, serial in spec.serial.items() if serial.type is SerialType.USB),
         *([SEED] if spec.cloud_init is not None and spec.cloud_init.bus is CdromBus.USB else []),
+        *([KEYBOARD] if keyboard(spec) is Keyboard.USB else []),
+        *([SOUND] if spec.sound.model is SoundModel.USB else []),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.spec.boards import BoardKind
 from qsup.spec.tables.credential import PREFIX
+from qsup.spec.tables.display import DisplayType
 from qsup.spec.tables.machine import Accel
 from qsup.spec.tables.nic import NicModel
 from qsup.spec.tables.panic import PanicModel
@@ -101,7 +102,7 @@ def _names(spec: GuestSpec) -> Iterator[Finding]:
 def _redirected(spec: GuestSpec) -> Iterator[Finding]:
     """Without SPICE QEMU takes such a device and never has anything to plug in."""
     for name, redirect in spec.usb_redirect.items():
-        if redirect.address is None and spec.display.type != "spice":
+        if redirect.address is None and spec.display.type is not DisplayType.SPICE:
             yield (
                 ("usb-redirect", name),
                 'needs an `address`, or display.type = "spice", whose viewer gives it',

@@ -9,7 +9,6 @@ from qsup.spec.base import HostPath
 from qsup.spec.tables.boot import Boot
 from qsup.spec.tables.cpu import Cpu
 from qsup.spec.tables.disk import Aio, Cdrom, CdromBus, DiskBus
-from qsup.spec.tables.display import Display, DisplayType
 from qsup.spec.tables.machine import Accel, Iommu, Machine
 from qsup.spec.tables.memory import Memory, MemoryBackend
 from qsup.spec.tables.nic import Nic, NicModel, NicType
@@ -17,7 +16,6 @@ from qsup.spec.tables.numa import Numa
 from qsup.spec.tables.serial import Serial
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, built, disk, guest
-from tests.unit.argv_parsing import values
 
 IMPOSSIBLE = {
     "memory is no whole number of MiB": (
@@ -128,10 +126,6 @@ IMPOSSIBLE = {
         guest(machine=Machine(type="microvm"), nic={"a": Nic(model=NicModel.E1000)}),
         "no PCI bus for e1000",
     ),
-    "microvm with a screen": (
-        guest(machine=Machine(type="microvm"), display=Display(type=DisplayType.VNC)),
-        "no PCI bus for qemu-xhci",
-    ),
 }
 
 
@@ -140,14 +134,6 @@ def test_what_no_qemu_could_start_is_refused_with_the_guests_name_and_the_reason
     spec, reason = IMPOSSIBLE[case]
     with pytest.raises(SpecError, match=f"^web1: .*{reason}"):
         build(spec, KVM, CONTEXT)
-
-
-def test_a_vnc_socket_may_have_a_path_of_107_bytes_and_no_more() -> None:
-    longest = LaunchContext(CONTEXT.token, "/" + "é" * 48 + "r", "/s")
-    assert values(built(context=longest, display=Display(type=DisplayType.VNC)), "-vnc")
-    too_long = LaunchContext(CONTEXT.token, longest.run_dir + "r", "/s")
-    with pytest.raises(SpecError, match="has 108 bytes, and 107 are the most"):
-        built(context=too_long, display=Display(type=DisplayType.VNC))
 
 
 def test_a_run_directory_that_qemu_would_expand_is_refused_where_a_log_goes_there() -> None:
