@@ -69,8 +69,9 @@ def _argv(options: Options) -> int:
     if options.json:
         show_json(line)
     else:
-        words = [shlex.quote(line["binary"]), *(shlex.join(option) for option in line["options"])]
-        show(" \\\n  ".join(words) + "\n")
+        seen = [f"{name}={shlex.quote(text)}" for name, text in line["environment"].items()]
+        first = " ".join([*seen, shlex.quote(line["binary"])])
+        show(" \\\n  ".join([first, *(shlex.join(option) for option in line["options"])]) + "\n")
     return 0
 
 

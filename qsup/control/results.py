@@ -141,13 +141,17 @@ class Outcome(Result, frozen=True):
 
 
 class CommandLine(Result, frozen=True):
-    """What the next start of a guest would execute: ``options`` are argv without the binary, an option an entry."""
+    """What the next start of a guest would execute: ``options`` are argv without the binary, an option an entry.
+
+    ``environment`` is what this QEMU gets to see beside what all do.
+    """
 
     binary: str
     options: tuple[tuple[str, ...], ...]
     argv: tuple[str, ...]
     accel: str
     listeners: tuple[str, ...]
+    environment: dict[str, str]
 
     @classmethod
     def of(cls, invocation: Invocation) -> Self:
@@ -159,6 +163,7 @@ class CommandLine(Result, frozen=True):
             argv=tuple(map(str, invocation.argv)),
             accel=invocation.accel,
             listeners=tuple(f"fd {listener.fd}: {listener.file}" for listener in invocation.listeners),
+            environment={name: str(text) for name, text in invocation.environment.items()},
         )
 
 

@@ -215,7 +215,14 @@ class FakeSupervisor:
     async def invocation(self, name: str) -> Invocation:
         self.view(name)
         options = (Option("-name", f"guest={name}"), Option("-S"), Option("-append", "quiet splash"))
-        return Invocation("/usr/bin/qemu-system-x86_64", options, (Listener(4, "qmp.sock"),), "tcg", "q35")
+        return Invocation(
+            "/usr/bin/qemu-system-x86_64",
+            options,
+            (Listener(4, "qmp.sock"),),
+            "tcg",
+            "q35",
+            environment={"PIPEWIRE_REMOTE": "/run/my pipewire-0"},
+        )
 
     def configuration(self) -> FakeConfiguration:
         return FakeConfiguration(dict.fromkeys(self.views), self.problems)
