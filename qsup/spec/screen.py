@@ -8,6 +8,7 @@ from qsup.spec.base import within
 from qsup.spec.boards import BoardKind
 from qsup.spec.tables.display import DisplayType
 from qsup.spec.tables.input import Keyboard, Pointer
+from qsup.spec.tables.machine import UsbController
 from qsup.spec.tables.sound import SoundBackend, SoundModel
 from qsup.spec.tables.video import MEMORY, SEVERAL_HEADS, WITH_RESOLUTION, VideoType
 
@@ -44,7 +45,9 @@ def pointer(spec: GuestSpec) -> Pointer | None:
         return spec.input.pointer
     if spec.display.type is DisplayType.NONE:
         return None if _is_microvm(spec) else Pointer.PS2
-    return Pointer.VIRTIO_TABLET if _is_microvm(spec) else Pointer.USB_TABLET
+    if _is_microvm(spec):
+        return Pointer.VIRTIO_TABLET
+    return Pointer.PS2 if spec.machine.usb is UsbController.NONE else Pointer.USB_TABLET
 
 
 def sound_backend(spec: GuestSpec) -> SoundBackend:

@@ -31,7 +31,7 @@ from qsup.spec.tables.fw_cfg import FwCfg
 from qsup.spec.tables.hyperv import Hyperv
 from qsup.spec.tables.input import Keyboard, Pointer
 from qsup.spec.tables.iothread import IoThread
-from qsup.spec.tables.machine import Accel, Firmware, Iommu, Machine
+from qsup.spec.tables.machine import Accel, Firmware, Iommu, Machine, UsbController
 from qsup.spec.tables.memory import Memory, MemoryBackend
 from qsup.spec.tables.nic import Nic, NicModel, NicType
 from qsup.spec.tables.numa import HostPolicy, Numa
@@ -112,6 +112,7 @@ CHANGES: dict[str, dict[str, object]] = {
         "type": "pc",
         "accel": Accel.TCG,
         "iommu": Iommu.VIRTIO,
+        "usb": UsbController.EHCI,
         "firmware": Firmware.BIOS,
         "firmware_code": HostPath("/other"),
         "nvram_template": None,

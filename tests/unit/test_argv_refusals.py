@@ -9,7 +9,7 @@ from qsup.spec.base import HostPath
 from qsup.spec.tables.boot import Boot
 from qsup.spec.tables.cpu import Cpu
 from qsup.spec.tables.disk import Aio, Cdrom, CdromBus, DiskBus
-from qsup.spec.tables.machine import Accel, Iommu, Machine
+from qsup.spec.tables.machine import Accel, Iommu, Machine, UsbController
 from qsup.spec.tables.memory import Memory, MemoryBackend
 from qsup.spec.tables.nic import Nic, NicModel, NicType
 from qsup.spec.tables.numa import Numa
@@ -111,6 +111,22 @@ IMPOSSIBLE = {
     "too many USB drives": (
         guest(disk={f"d{i}": disk(bus=DiskBus.USB) for i in range(16)}),
         "there are 16 USB devices; the controller has room for 15",
+    ),
+    "too many USB drives on an ehci": (
+        guest(
+            machine=Machine(usb=UsbController.EHCI), disk={f"d{i}": disk(bus=DiskBus.USB) for i in range(7)}
+        ),
+        "there are 7 USB devices; the controller has room for 6",
+    ),
+    "too many USB drives on a uhci": (
+        guest(
+            machine=Machine(usb=UsbController.UHCI), disk={f"d{i}": disk(bus=DiskBus.USB) for i in range(10)}
+        ),
+        "there are 10 USB devices; the controller has room for 9",
+    ),
+    "a USB drive without USB": (
+        guest(machine=Machine(usb=UsbController.NONE), disk={"a": disk(bus=DiskBus.USB)}),
+        "there are 1 USB devices; the controller has room for 0",
     ),
     "SCSI disks that differ": (
         guest(

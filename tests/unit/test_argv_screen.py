@@ -14,7 +14,7 @@ from qsup.spec.base import HostPath
 from qsup.spec.tables.agent import Agent
 from qsup.spec.tables.display import Display, DisplayType
 from qsup.spec.tables.input import Input, Keyboard, Pointer
-from qsup.spec.tables.machine import Machine
+from qsup.spec.tables.machine import Machine, UsbController
 from qsup.spec.tables.passthrough import UsbDevice
 from qsup.spec.tables.serial import Serial, SerialType
 from qsup.spec.tables.sound import Sound, SoundBackend, SoundModel
@@ -160,6 +160,26 @@ def test_pointers_keep_the_first_port_and_what_is_newer_comes_last() -> None:
     )
     ports = {name: made[name]["port"] for name in ("pointer", "usb-stick", "keyboard", "sound")}
     assert ports == {"pointer": "1", "usb-stick": "2", "keyboard": "3", "sound": "4"}
+
+
+def test_a_guest_without_usb_has_a_mouse() -> None:
+    made = devices(built(machine=Machine(usb=UsbController.NONE), display=VNC))
+    assert made.keys() == {"video"}
+
+
+def test_a_second_device_stands_behind_the_hub_of_a_uhci_and_stays_there() -> None:
+    uhci, stick = Machine(usb=UsbController.UHCI), {"stick": UsbDevice(bus=1, port="1")}
+    one = devices(built(machine=uhci, display=VNC))
+    two = devices(built(machine=uhci, display=VNC, usb=stick))
+    three = devices(built(machine=uhci, display=VNC, usb=stick, input=Input(keyboard=Keyboard.USB)))
+    assert "hub" not in one
+    assert (one["pointer"]["port"], two["pointer"]["port"], three["pointer"]["port"]) == ("1", "1", "1")
+    assert (two["usb-stick"]["port"], three["usb-stick"]["port"], three["keyboard"]["port"]) == (
+        "2.1",
+        "2.1",
+        "2.2",
+    )
+    assert two["hub"]["port"] == "2"
 
 
 @pytest.mark.parametrize("machine", ["q35", "pc"])

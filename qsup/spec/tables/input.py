@@ -44,7 +44,7 @@ class Input(Section, frozen=True, kw_only=True):
     pointer: Annotated[
         Pointer | None,
         about(
-            "The guest's pointer follows the viewer's with a tablet; a mouse, as `ps2` is one, has to be caught by the viewer. Without it, if there is a display: `usb-tablet`; on a microvm `virtio-tablet`.",
+            "The guest's pointer follows the viewer's with a tablet; a mouse, as `ps2` is one, has to be caught by the viewer. Without it, if there is a display: `usb-tablet`; on a microvm `virtio-tablet`; `ps2` where `machine.usb` is `none`.",
             qemu="-device usb-tablet|usb-mouse|virtio-tablet-pci|virtio-mouse-pci",
         ),
     ] = None
