@@ -213,6 +213,7 @@ def test_a_screen_and_what_belongs_to_it_come_over_whole() -> None:
             {"model": "virtio", "backend": "pipewire", "server": "/run/user/1000/pipewire-0"},
         ),
         ("<graphics type='vnc' port='-1' autoport='yes'/>", "display", {"type": "vnc"}),
+        ("<graphics type='egl-headless'/>", "video", {"type": "std"}),
     ],
 )
 def test_each_part_of_a_screen_has_its_keys(devices: str, table: str, keys: dict[str, str]) -> None:

@@ -188,6 +188,8 @@ def test_a_screen_and_what_belongs_to_it_come_over_whole() -> None:
             {"model": "sb16", "backend": "wav", "file": "/a.wav"},
         ),
         ("-vnc [::1]:1", "display", {"type": "vnc", "address": "::1", "port": 5901}),
+        ("-vnc [::1]:1", "video", {"type": "none"}),
+        ("-usb -usbdevice tablet", "machine", {"type": "pc", "accel": "tcg", "usb": "uhci"}),
     ],
 )
 def test_each_part_of_a_screen_has_its_keys(words: str, table: str, keys: dict[str, str]) -> None:

@@ -192,6 +192,9 @@ def _video(draft: Draft, devices: Element) -> None:
     videos = devices.children("video")
     chosen = next((one for one in videos if (m := one.child("model")) and m.peek("primary") == "yes"), None)
     chosen = chosen or next(iter(videos), None)
+    if chosen is None and draft.get("display", "type"):
+        draft.here = at(devices)
+        draft.set("video", "type", to="std")
     for video in videos:
         reader = Reader(draft, video)
         model = video.child("model")

@@ -219,9 +219,9 @@ def _video(command: Command) -> None:
                 command.keep(part)
             continue
         _card(command, part)
-    if command.is_bare("vga") and draft.get("video", "type") is None and draft.get("display", "type"):
+    if draft.get("video", "type") is None and draft.get("display", "type"):
         draft.here = "the whole"
-        draft.set("video", "type", to="std")
+        draft.set("video", "type", to="std" if command.is_bare("vga") else "none")
 
 
 def _card(command: Command, part: Part) -> None:
