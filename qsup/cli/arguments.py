@@ -48,6 +48,7 @@ class Options(argparse.Namespace):
     write: bool = False
     output: str | None = None
     strict: bool = False
+    why: bool = False
 
 
 def parse(words: list[str]) -> Options:
@@ -105,6 +106,12 @@ def _add_acting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action=wait, default=True, help="wait until it is done (the default)")
     parser.add_argument(
         "--timeout", type=duration, metavar="TIME", help="how long to wait: 30s, 5min, or seconds"
+    )
+
+
+def _add_argv(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--why", action="store_true", help="with the file and line that each option comes from"
     )
 
 
@@ -221,6 +228,7 @@ _SPECIAL: Final = {
     "edit": _add_config,
     "explain": _add_explain,
     "schema": _add_schema,
+    "argv": _add_argv,
     "log": _add_log,
     "console": _add_console,
     "events": _add_events,

@@ -212,9 +212,16 @@ class FakeSupervisor:
             raise self.failures[name]
         return {"status": "running"}
 
+    def places(self, name: str, table: tuple[str, ...]) -> list[str]:
+        return [f"guests/{name}.toml:{len(table)}"] if table else []
+
     async def invocation(self, name: str) -> Invocation:
         self.view(name)
-        options = (Option("-name", f"guest={name}"), Option("-S"), Option("-append", "quiet splash"))
+        options = (
+            Option("-name", f"guest={name}"),
+            Option("-S"),
+            Option("-append", "quiet splash", ("boot",)),
+        )
         return Invocation(
             "/usr/bin/qemu-system-x86_64",
             options,
