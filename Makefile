@@ -10,7 +10,7 @@ shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu .ci/ru
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 .PHONY: run
 run: guests ## run the daemon on configs/, in the foreground; Ctrl-C ends it and leaves the guests running
@@ -53,8 +53,12 @@ clean: ## remove what was built and downloaded here, except running guests' file
 setup: ## install what is missing and make .venv
 	@scripts/setup --guests
 
+.PHONY: samples
+samples: guests ## build what all samples boot, out of Debian's packages, which are downloaded for it
+	@scripts/build-linux-guest all
+
 # The Linux guest needs a kernel to lend; status 77 says that there is none, and has said why.
 .PHONY: guests
-guests: setup ## build the sample guests
+guests: setup ## build the sample guests that `make run` starts
 	@scripts/build-heartbeat
 	@scripts/build-linux-guest || [ $$? -eq 77 ]

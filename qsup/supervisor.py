@@ -250,6 +250,11 @@ class Supervisor:
         """What would be executed at the guest's next start. Raises QsupError saying why nothing can be."""
         return await asyncio.to_thread(launch.invocation, self._actor(name).spec, self._host, NO_TOKEN)
 
+    def places(self, name: str, table: tuple[str, ...]) -> list[str]:
+        """Where the files speak of a table of the guest: ``guests/web1.toml:12``, what wins first."""
+        sources = self._configuration.sources.get(name)
+        return [f"{file}:{line}" for file, line in sources.places(table)] if sources and table else []
+
     def console(self, name: str, serial: str | None) -> Console:
         """The supervisor's end of a serial port; the first one without an id. Raises QsupError."""
         actor = self._actor(name)

@@ -70,6 +70,16 @@ class Packages:
             raise MissingError(f"apt knows no {package}")
         return match[1]
 
+    def libraries(self, package: str) -> list[str]:
+        """The packages of shared libraries that a package depends on, directly or not. Raises MissingError."""
+        found: list[str] = []
+        latest = [package]
+        while latest:
+            told = self._apt("apt-cache", "depends", *latest)
+            latest = sorted({*re.findall(r"^  Depends: (lib\S+)$", told, re.MULTILINE)} - {*found})
+            found += latest
+        return found
+
     def _apt(self, command: str, *words: str) -> str:
         if not self._listed:
             for directory in ("apt/state/lists/partial", "apt/cache/archives/partial"):

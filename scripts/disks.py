@@ -1,7 +1,8 @@
 """Disks that firmware boots a small Linux from, made without root and without mounting anything.
 
 ``bios_disk`` is a PC's disk as it was for thirty years: a master boot record, a FAT partition, SYSLINUX.
-``secure_disk`` is what UEFI Secure Boot accepts: Debian's signed shim, GRUB and kernel on a FAT file system.
+``uefi_disk`` is what UEFI starts, with Secure Boot as well: an EFI system partition with Debian's signed shim, GRUB
+and kernel.
 """
 
 from __future__ import annotations
@@ -21,9 +22,18 @@ if TYPE_CHECKING:
 MIB: Final = 1 << 20
 SECTOR: Final = 512
 START: Final = MIB
-"""Where the partition of a BIOS disk begins."""
+"""Where the partition begins."""
+CODE_SIZE: Final = 446
+"""What the code of a master boot record has room for."""
+ACTIVE: Final = 0x80
+FAT16: Final = 0x0E
+"""By LBA, which all but the oldest systems know."""
+EFI_SYSTEM: Final = 0xEF
+BEYOND: Final = b"\xfe\xff\xff"
+"""Cylinder, head and sector of what lies where those do not reach."""
 BIOS_DISK: Final = 48 * MIB
-SECURE_DISK: Final = 64 * MIB
+UEFI_DISK: Final = 64 * MIB
+GEOMETRY: Final = ("-h", "16", "-s", "63", "-H", str(START // SECTOR))
 SYSLINUX_CFG: Final = """\
 SERIAL 0 115200
 DEFAULT linux
@@ -43,40 +53,37 @@ def bios_disk(target: Path, kernel: Path, initrd: bytes, packages: Packages) -> 
     """A disk with an MBR and SYSLINUX, which starts the kernel."""
     tools = Tools(packages)
     syslinux = packages.file("syslinux", "usr/bin/syslinux")
-    with target.open("wb") as disk:
-        disk.write(packages.file("syslinux-common", "**/mbr/mbr.bin").read_bytes())
-        disk.seek(446)
-        # One active partition, FAT16 by LBA; its CHS fields say that it is beyond them.
-        sectors = (BIOS_DISK - START) // SECTOR
-        beyond = b"\xfe\xff\xff"
-        disk.write(struct.pack("<B3sB3sII", 0x80, beyond, 0x0E, beyond, START // SECTOR, sectors))
-        disk.seek(510)
-        disk.write(b"\x55\xaa")
-        disk.truncate(BIOS_DISK)
-    volume = f"{target}@@{START}"
-    geometry = ("-T", str(sectors), "-h", "16", "-s", "63", "-H", str(START // SECTOR))
-    tools.run("mformat", "-i", volume, *geometry, "::")
-    tools.copy(
-        volume, {"vmlinuz": kernel.read_bytes(), "initrd": initrd, "syslinux.cfg": SYSLINUX_CFG.encode()}
-    )
+    code = packages.file("syslinux-common", "**/mbr/mbr.bin").read_bytes()
+    volume = partitioned(target, BIOS_DISK, FAT16, code)
+    tools.run("mformat", "-i", volume, "-T", str((BIOS_DISK - START) // SECTOR), *GEOMETRY, "::")
+    files = {"vmlinuz": kernel.read_bytes(), "initrd": initrd, "syslinux.cfg": SYSLINUX_CFG.encode()}
+    tools.copy(volume, files)
     tools.run(str(syslinux), "-t", str(START), "-i", str(target))
 
 
-def secure_disk(target: Path, kernel: Path, initrd: bytes, packages: Packages) -> None:
-    """A file system with Debian's signed boot chain; the kernel must be a signed one of Debian's."""
+def uefi_disk(target: Path, kernel: Path, initrd: bytes, packages: Packages) -> None:
+    """A disk with Debian's signed boot chain; Secure Boot takes it if the kernel is a signed one of Debian's."""
     tools = Tools(packages)
-    target.write_bytes(b"")
-    os.truncate(target, SECURE_DISK)
-    tools.run("mformat", "-i", str(target), "-F", "-h", "16", "-s", "63", "::")
-    tools.run("mmd", "-i", str(target), "::/EFI", "::/EFI/BOOT", "::/EFI/debian")
+    volume = partitioned(target, UEFI_DISK, EFI_SYSTEM)
+    tools.run("mformat", "-i", volume, "-F", "-T", str((UEFI_DISK - START) // SECTOR), *GEOMETRY, "::")
+    tools.run("mmd", "-i", volume, "::/EFI", "::/EFI/BOOT", "::/EFI/debian")
     files = {
+        # The name by which firmware finds what to start on a disk that it has never seen.
         "EFI/BOOT/BOOTX64.EFI": packages.file("shim-signed", "**/shimx64.efi.signed").read_bytes(),
         "EFI/BOOT/grubx64.efi": packages.file("grub-efi-amd64-signed", "**/grubx64.efi.signed").read_bytes(),
         "EFI/debian/grub.cfg": GRUB_CFG.encode(),
         "vmlinuz": kernel.read_bytes(),
         "initrd": initrd,
     }
-    tools.copy(str(target), files)
+    tools.copy(volume, files)
+
+
+def partitioned(target: Path, size: int, kind: int, code: bytes = b"") -> str:
+    """Make a disk with one partition, by the table in its MBR; returns what the mtools call the partition."""
+    entry = struct.pack("<B3sB3sII", ACTIVE, BEYOND, kind, BEYOND, START // SECTOR, (size - START) // SECTOR)
+    target.write_bytes(code.ljust(CODE_SIZE, b"\0") + entry.ljust(64, b"\0") + b"\x55\xaa")
+    os.truncate(target, size)
+    return f"{target}@@{START}"
 
 
 class Tools:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qsup.argv import panic, serial
+from qsup.argv import inputs, panic, serial
 from qsup.argv.board import BRIDGE, SLOT_BRIDGE, SLOTS_DISK, Board
 from qsup.argv.quote import device
 from qsup.spec.tables.disk import DiskBus
@@ -29,7 +29,7 @@ def options(draft: Draft) -> Iterator[Option]:
 
 def is_needed(spec: GuestSpec) -> bool:
     """Whether the guest has a device that is placed behind the bridge."""
-    if panic.is_on_bridge(spec) or serial.is_on_bridge(spec):
+    if any(family.is_on_bridge(spec) for family in (panic, serial, inputs)):
         return True
     with_slots = [disk for disk in spec.disk.values() if disk.bus in {DiskBus.VIRTIO_BLK, DiskBus.NVME}]
     return len(with_slots) > len(SLOTS_DISK) or bool(spec.share)

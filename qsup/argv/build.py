@@ -18,6 +18,7 @@ from qsup.argv import (
     extra,
     firmware,
     fw_cfg,
+    inputs,
     iothread,
     machine,
     memory,
@@ -33,9 +34,11 @@ from qsup.argv import (
     serial,
     share,
     smbios,
+    sound,
     throttle,
     tpm,
     usb,
+    video,
     virtio_serial,
     vsock,
     watchdog,
@@ -87,6 +90,9 @@ SECTIONS: Final = (
     (fw_cfg.credentials, ("credential",)),
     (clock.options, ("clock",)),
     (display.options, ("display",)),
+    (video.options, ("video",)),
+    (inputs.options, ("input",)),
+    (sound.options, ("sound",)),
     (extra.options, ("qemu",)),
 )
 """The families of options, in the order in which they stand, each with the table of the file that it comes from."""
@@ -95,6 +101,7 @@ FILES: Final[tuple[Callable[[Draft], Iterator[File]], ...]] = (
     cdrom.files,
     fw_cfg.files,
     firmware.files,
+    display.files,
 )
 """What the families need made before QEMU starts."""
 NOTES: Final[tuple[Callable[[Draft], Iterator[str]], ...]] = (disk.notes,)
@@ -125,8 +132,18 @@ def build(spec: GuestSpec, facts: HostFacts, context: LaunchContext) -> Invocati
         for word in chain.from_iterable(helper.argv for helper in helpers):
             plain(word)
         notes = tuple(chain.from_iterable(family(draft) for family in NOTES))
+        environment = {name: plain(text) for name, text in sound.environment(draft)}
     except SpecError as error:
         raise SpecError(f"{spec.name}: {error}") from error
     return Invocation(
-        binary, options, draft.listeners, draft.accel.value, draft.machine, files, notes, commands, helpers
+        binary,
+        options,
+        draft.listeners,
+        draft.accel.value,
+        draft.machine,
+        files,
+        notes,
+        commands,
+        helpers,
+        environment,
     )

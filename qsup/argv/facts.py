@@ -73,7 +73,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     members: dict[str, frozenset[str]] = {}
     """Of QMP's schema: the values of enumerations and the members of objects, by the name of the type as QEMU's
     documentation has it (``BlockdevAioOptions``, ``NetClientDriver``, ``ObjectType``) or by its place
-    (``blockdev-add:nfs``): ``qsup.probe.schema`` tells which there are. Also ``commands`` and ``events``."""
+    (``blockdev-add:nfs``): ``qsup.probe.schema`` tells which there are. Also ``commands`` and
+    ``events``, and what QEMU can load now, be it built as modules or not: ``displays`` and ``audio-backends``."""
     options: dict[str, frozenset[str]] = {}
     """Of ``query-command-line-options``: the parameters of each option that QEMU reads with its common parser. That
     leaves out, whether it has them or not, audiodev, blockdev, cpu, display, k, m, nographic, vga and the like."""

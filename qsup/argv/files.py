@@ -34,6 +34,8 @@ class CopySecret(msgspec.Struct, frozen=True, tag=True):
 
     original: str
     path: str
+    most: int
+    """Bytes that the password may have."""
     source: tuple[str, ...] = ()
 
 

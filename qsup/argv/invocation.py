@@ -8,6 +8,7 @@ import msgspec
 
 from qsup.argv.files import File
 from qsup.argv.helper import Helper
+from qsup.spec.tables.display import DisplayType
 
 LOCK_FD: Final = 3
 """The guest's lock file, inherited and never used by QEMU: the lock lives as long as QEMU does."""
@@ -17,8 +18,10 @@ QMP_FILE: Final = "qmp.sock"
 """The QMP socket's name in the run directory."""
 AGENT_FILE: Final = "agent.sock"
 """The agent's socket, likewise."""
-VNC_FILE: Final = "vnc.sock"
-"""The socket that QEMU itself makes there for VNC."""
+DISPLAY_FILES: Final = {DisplayType.VNC: "vnc.sock", DisplayType.SPICE: "spice.sock"}
+"""The sockets that QEMU itself makes there for viewers."""
+DISPLAY_PASSWORD_FILE: Final = "display-password"  # noqa: S105 - a name
+"""The viewers' password there."""
 SEED_FILE: Final = "cloud-init.iso"
 """The seed of cloud-init there."""
 QEMU_LOG: Final = "qemu.log"
@@ -93,6 +96,8 @@ class Invocation(msgspec.Struct, frozen=True):
     """In this order; the start has failed if QEMU refuses one."""
     helpers: tuple[Helper, ...] = ()
     """The processes that are there before QEMU is, and end after it."""
+    environment: dict[str, str] = {}
+    """What QEMU gets to see of its environment beside what all QEMUs do."""
 
     @property
     def argv(self) -> list[str]:

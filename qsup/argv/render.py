@@ -14,5 +14,7 @@ def render(invocation: Invocation) -> str:
 
     Pasted, it starts the same QEMU only where the sockets stand open at their fds.
     """
-    lines = [shlex.quote(invocation.binary), *(shlex.join(option.words()) for option in invocation.options)]
+    seen = [f"{name}={shlex.quote(text)}" for name, text in invocation.environment.items()]
+    options = (shlex.join(option.words()) for option in invocation.options)
+    lines = [" ".join([*seen, shlex.quote(invocation.binary)]), *options]
     return " \\\n  ".join(lines) + "\n"

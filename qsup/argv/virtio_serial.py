@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from qsup.argv.board import SLOT_VIRTIO_SERIAL
 from qsup.argv.quote import device
 from qsup.errors import SpecError
+from qsup.spec.tables.display import DisplayType
 from qsup.spec.tables.serial import SerialType
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 CONTROLLER: Final = "virtio-serial"
 PORT_AGENT: Final = 1
 """Port 0 is kept for a console, as old guests look for theirs there."""
+PORT_VDAGENT: Final = 2
 PORTS_CONSOLE: Final = (0, *range(4, 31))
 """The ports of consoles; those between are the agents'."""
 
@@ -30,7 +32,8 @@ def consoles(spec: GuestSpec) -> list[str]:
 
 def options(draft: Draft) -> Iterator[Option]:
     """The controller, if there is something on it."""
-    if draft.spec.agent.enabled or consoles(draft.spec):
+    spice = draft.spec.display.type is DisplayType.SPICE
+    if draft.spec.agent.enabled or consoles(draft.spec) or spice:
         yield device({**draft.board.virtio("serial", SLOT_VIRTIO_SERIAL), "id": CONTROLLER})
 
 

@@ -64,6 +64,7 @@ class Options(argparse.Namespace):
     write: bool = False
     output: str | None = None
     strict: bool = False
+    why: bool = False
 
 
 def parse(words: list[str]) -> Options:
@@ -147,6 +148,12 @@ def _add_drill(parser: argparse.ArgumentParser) -> None:
     for kind, what in DRILLS.items():
         kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=what)
     parser.add_argument("--yes", action="store_true", help="do not ask first")
+
+
+def _add_argv(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--why", action="store_true", help="with the file and line that each option comes from"
+    )
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
@@ -278,6 +285,7 @@ _SPECIAL: Final = {
     "schema": _add_schema,
     "maintenance": _add_maintenance,
     "drill": _add_drill,
+    "argv": _add_argv,
     "log": _add_log,
     "console": _add_console,
     "events": _add_events,

@@ -16,7 +16,7 @@ from qsup.control.client import Client
 from qsup.errors import DaemonUnreachable, QsupError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 QEMU_ANSWER: Final = 60.0
 """How long QEMU may take for a command that is passed to it, seconds; the daemon's own deadline is shorter."""
@@ -93,9 +93,32 @@ def _argv(options: Options) -> int:
     if options.json:
         show_json(line)
     else:
-        words = [shlex.quote(line["binary"]), *(shlex.join(option) for option in line["options"])]
-        show(" \\\n  ".join(words) + "\n")
+        seen = [f"{name}={shlex.quote(text)}" for name, text in line["environment"].items()]
+        first = " ".join([*seen, shlex.quote(line["binary"])])
+        options_ = [shlex.join(option) for option in line["options"]]
+        if options.why:
+            show("".join(_explained(first, options_, line["origins"])))
+        else:
+            show(" \\\n  ".join([first, *options_]) + "\n")
     return 0
+
+
+def _explained(first: str, options: list[str], origins: list[dict[str, Any]]) -> Iterator[str]:
+    """The options, below where they come from."""
+    yield f"{first}\n"
+    before: dict[str, Any] | None = None
+    for option, origin in zip(options, origins, strict=True):
+        if origin != before:
+            yield f"  # {_origin(origin)}\n"
+        before = origin
+        yield f"    {option}\n"
+
+
+def _origin(origin: dict[str, Any]) -> str:
+    if origin["table"] is None:
+        return "qsup itself"
+    said = ", ".join(origin["places"]) or "no file says anything: as it is without"
+    return f"[{origin['table']}] {said}"
 
 
 def _qmp(options: Options) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from qsup.cli.change import OVERRIDE, Change, Target, alone, refuse, tell, write
@@ -13,6 +14,7 @@ from qsup.errors import QsupError, UsageError
 from qsup.spec.assign import Assignment, assigned, assignment
 from qsup.spec.keys import tables
 from qsup.spec.layers import is_template, template_of
+from qsup.spec.load import load
 from qsup.spec.model import GuestSpec
 from qsup.spec.toml import dotted_key, value
 from qsup.spec.words import default
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qsup.cli.arguments import Options
+    from qsup.spec.keys import Key, Table
 
 WIDTH: Final = 100
 SUGGESTED: Final = (
@@ -58,7 +61,9 @@ def new(options: Options) -> int:
             return _instance(options, config, name, wanted)
         file = Target(config, f"guests/{name}.toml")
         profiles = [Assignment(("profile",), options.profiles)] if options.profiles else []
-        data = assigned(_head(config, name) + _suggestions(wanted), [*profiles, *wanted])
+        bare = assigned("", [*profiles, *wanted])
+        spec = load(config, {file.file: bare.encode()}).guests.get(name)
+        data = assigned(_head(config, name) + _suggestions(wanted, spec), [*profiles, *wanted])
         change = Change.of(file, data.encode())
         refuse(change.new_problems, "nothing was written")
         write(file, data.encode())
@@ -97,8 +102,8 @@ def _head(config: Path, name: str) -> str:
     )
 
 
-def _suggestions(wanted: list[Assignment]) -> str:
-    """The usual keys that nothing was said about, as comments."""
+def _suggestions(wanted: list[Assignment], spec: GuestSpec | None) -> str:
+    """The usual keys that nothing was said about, as comments, with what they are by default or by the profiles."""
     said = {one.path[0] for one in wanted}
     lines = []
     for table in tables(GuestSpec):
@@ -106,8 +111,16 @@ def _suggestions(wanted: list[Assignment]) -> str:
             path = (*table.path, key.name)
             if ".".join(path) in SUGGESTED and path[0] not in said:
                 shown = dotted_key(tuple(IDS[path[0]] if part == "ID" else part for part in path))
-                usual = f"# {shown} = {default(key) or value('…')}"
+                usual = f"# {shown} = {_now(spec, table, key) or value('…')}"
                 lines.append(
                     f"{usual:<32}# {textwrap.shorten(key.description, WIDTH - 34, placeholder=' …')}"
                 )
     return "\n".join(["# Not set yet; as it is without:", *lines, "", ""]) if lines else ""
+
+
+def _now(spec: GuestSpec | None, table: Table, key: Key) -> str | None:
+    """What a key is without being set: a profile's word, or the default. A device that is not there has only that."""
+    if spec is None or "ID" in table.path:
+        return default(key)
+    section = attrgetter(".".join(table.path))(spec) if table.path else spec
+    return default(key._replace(default=getattr(section, key.field)))

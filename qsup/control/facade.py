@@ -110,6 +110,9 @@ class Guests(Protocol):
     async def invocation(self, name: str) -> Invocation:
         """What the next start would execute."""
 
+    def places(self, name: str, table: tuple[str, ...]) -> Sequence[str]:
+        """Where the files speak of a table of the guest: ``guests/web1.toml:12``, what wins first."""
+
     def configuration(self) -> Configuration:
         """The configuration as it was last read."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qsup import clock
@@ -127,7 +128,8 @@ class Handlers:
         return [self._guests.view(name) for name in names]
 
     async def _guest_argv(self, query: c.GuestArgv, _by: str) -> CommandLine:
-        return CommandLine.of(await self._guests.invocation(query.name))
+        places = partial(self._guests.places, query.name)
+        return CommandLine.of(await self._guests.invocation(query.name), places)
 
     async def _guest_qmp(self, command: c.GuestQmp, _by: str) -> Any:
         return await self._guests.qmp(command.name, command.command, command.arguments)

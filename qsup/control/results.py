@@ -10,6 +10,8 @@ from qsup.clock import iso
 from qsup.control.why import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from qsup.argv.invocation import Invocation
     from qsup.drill.hold import Report
     from qsup.errors import QsupError
@@ -189,25 +191,46 @@ class Drill(Result, frozen=True):
         return cls(name=report.guest, kind=report.kind, ok=report.ok, expectations=rows)
 
 
+class Origin(Result, frozen=True):
+    """Where an option comes from: a table of the guest's, None for what qsup adds by itself.
+
+    ``places`` are the lines, ``guests/web1.toml:12``, that say something in the table, what wins first; where no
+    file does, the option is the table's default.
+    """
+
+    table: str | None
+    places: tuple[str, ...]
+
+
 class CommandLine(Result, frozen=True):
-    """What the next start of a guest would execute: ``options`` are argv without the binary, an option an entry."""
+    """What the next start of a guest would execute: ``options`` are argv without the binary, an option an entry.
+
+    ``origins`` has an entry for each of them. ``environment`` is what this QEMU gets to see beside what all do.
+    """
 
     binary: str
     options: tuple[tuple[str, ...], ...]
+    origins: tuple[Origin, ...]
     argv: tuple[str, ...]
     accel: str
     listeners: tuple[str, ...]
+    environment: dict[str, str]
 
     @classmethod
-    def of(cls, invocation: Invocation) -> Self:
-        """The wire form of an invocation."""
+    def of(cls, invocation: Invocation, places: Callable[[tuple[str, ...]], Sequence[str]]) -> Self:
+        """The wire form of an invocation; ``places`` tells the lines at which files speak of a table."""
         return cls(
             binary=invocation.binary,
             # Paths are a kind of str, which JSON does not know.
             options=tuple(tuple(map(str, option.words())) for option in invocation.options),
+            origins=tuple(
+                Origin(table=".".join(option.source) or None, places=tuple(places(option.source)))
+                for option in invocation.options
+            ),
             argv=tuple(map(str, invocation.argv)),
             accel=invocation.accel,
             listeners=tuple(f"fd {listener.fd}: {listener.file}" for listener in invocation.listeners),
+            environment={name: str(text) for name, text in invocation.environment.items()},
         )
 
 

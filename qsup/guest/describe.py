@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qsup.argv.invocation import VNC_FILE
+from qsup.argv.invocation import DISPLAY_FILES
 from qsup.guest.policy import within_window
 from qsup.guest.view import EndView, GuestView, IllView
 from qsup.phase import ALIVE
 from qsup.spec.diff import diff
-from qsup.spec.tables.display import DisplayType
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qsup.guest.state import End, Ill, State
     from qsup.spec.model import GuestSpec
+    from qsup.spec.tables.display import Display
 
 
 def describe(
@@ -72,12 +72,22 @@ def describe(
         run_dir=str(run_dir) if run_dir else None,
         serials=tuple(shown.serial),
         helpers=helpers,
-        display=f"vnc on unix:{run_dir}/{VNC_FILE}"
-        if run_dir and shown.display.type is DisplayType.VNC
-        else None,
+        display=screen_line(shown.display, run_dir) if run_dir else None,
         trouble=state.trouble,
         stopped_by=state.last_end.stopped_by if state.last_end else None,
     )
+
+
+def screen_line(display: Display, run_dir: Path) -> str | None:
+    """How the screen is reached."""
+    if not display.type.is_served:
+        return display.type if display.draws else None
+    if display.port is None:
+        place = f"unix:{run_dir}/{DISPLAY_FILES[display.type]}"
+    else:
+        host = f"[{display.address}]" if ":" in display.address else display.address
+        place = f"{host}:{display.port}"
+    return f"{display.type} on {place}{', TLS' if display.tls else ''}"
 
 
 def _end(end: End) -> EndView:

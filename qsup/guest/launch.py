@@ -185,7 +185,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                     fds |= await helpers.start(made.helpers, ours)
                     written = msgspec.structs.replace(written, helpers=tuple(helpers.records.values()))
                     record.write(host.launch_file(spec.name), written)
-                process = Process.spawn(made.argv, fds, token)
+                process = Process.spawn(made.argv, fds, token, made.environment)
                 undo.pop_all()
             except OSError as error:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error

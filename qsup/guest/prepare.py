@@ -18,6 +18,7 @@ from qsup.errors import LaunchError
 from qsup.guest.seed import make_seed
 from qsup.proc.process import ENVIRONMENT
 from qsup.proc.tool import run
+from qsup.secret import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 DEADLINE: Final = 60.0
 """Seconds for one `qemu-img create`: it writes metadata only."""
-SECRET_LIMIT: Final = 4096
-"""Bytes of a password file."""
 QEMU_IMG: Final = "qemu-img"
 
 
@@ -68,8 +67,8 @@ async def _make(file: File, binary: str) -> None:
             case CopyFile(template, _):
                 # In place, as the seed below: a thread that is left behind could still make the file after its removal.
                 shutil.copyfile(template, unfinished)
-            case CopySecret(original):
-                _write(unfinished, _secret(original))
+            case CopySecret(original, _, most):
+                _write(unfinished, read_secret(original, most))
             case WriteFile(_, text):
                 _write(unfinished, text.encode())
             case SeedImage():
@@ -104,18 +103,6 @@ def _write(path: str, content: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(content)
-
-
-def _secret(path: str) -> bytes:
-    """What a password file holds, without a line's end; raises LaunchError if that is no password."""
-    with open(path, "rb") as file:
-        content = file.read(SECRET_LIMIT + 1)
-    if len(content) > SECRET_LIMIT:
-        raise LaunchError(f"{path} holds more than {SECRET_LIMIT} bytes, so it is no password")
-    password = content.removesuffix(b"\n").removesuffix(b"\r")
-    if not password:
-        raise LaunchError(f"{path} is empty")
-    return password
 
 
 def _settle(unfinished: str, path: str) -> None:

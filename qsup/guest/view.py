@@ -93,7 +93,7 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     helpers: dict[str, int]
     """The pids of the processes beside QEMU that it has, by their names: ``tpm``, ``share-data``, ``net-lan``."""
     display: str | None
-    """``vnc on unix:/…``, if it has a screen."""
+    """``vnc on unix:/…``, ``spice on 127.0.0.1:5930, TLS``, ``egl-headless``; None without a screen."""
     trouble: str | None
     """What went wrong with the last verb, as a sentence."""
     stopped_by: str | None

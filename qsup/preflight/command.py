@@ -23,10 +23,17 @@ KINDS: Final = {
     "-object": ("qom-type", "ObjectType", "kind of object"),
     "-netdev": ("type", "NetClientDriver", "kind of network backend"),
     "-chardev": ("backend", "ChardevBackendKind", "kind of character device"),
-    "-display": ("type", "DisplayType", "kind of display"),
-    "-audiodev": ("driver", "AudiodevDriver", "kind of audio backend"),
+    "-display": ("type", "displays", "kind of display"),
+    "-audiodev": ("driver", "audio-backends", "kind of audio backend"),
 }
-"""Of each option: the member that says what is made, the type of QMP's schema that lists all, what to call it."""
+"""Of each option: the member that says what is made, the name of the list that has all, what to call it."""
+LOADED: Final = frozenset({"-display", "-audiodev"})
+"""Of these options the kinds that QEMU can load are known, not those that it was built for."""
+SCREENS: Final = {"-vnc": "VNC", "-spice": "SPICE"}
+"""Options that a QEMU may lack altogether."""
+PARTS: Final = {"virtio-vga": "virtio-gpu-device", "virtio-vga-gl": "virtio-gpu-gl-device"}
+"""Devices that are made of another one, which may be in another package."""
+HINT: Final = "; it may come with a newer QEMU, or with a package of its modules that is not installed"
 OF_THE_BUS: Final = frozenset({"driver", "id", "bus"})
 """Members of ``-device`` that are no properties of the device."""
 NO_TABLE: Final = ("qemu",)
@@ -39,7 +46,7 @@ def obstacles(plan: Plan) -> Iterator[Obstacle]:
     for option in plan.made.options:
         path = option.source or NO_TABLE
         members = _members(option.flag, option.value or "")
-        for lack in _lacks(option.flag, members, facts):
+        for lack in _lacks(option.flag, members, facts, typed=path == NO_TABLE):
             yield Obstacle(path, f"{facts.binary} {lack}")
 
 
@@ -51,24 +58,31 @@ def _members(flag: str, value: str) -> dict[str, Any]:
     return {"driver" if flag == "-device" else KINDS.get(flag, ("",))[0]: first.rpartition("=")[2]}
 
 
-def _lacks(flag: str, members: dict[str, Any], facts: HostFacts) -> Iterator[str]:
+def _lacks(flag: str, members: dict[str, Any], facts: HostFacts, *, typed: bool) -> Iterator[str]:
     if flag == "-device":
-        yield from _device(members, facts)
+        yield from _device(members, facts, typed=typed)
     elif flag in KINDS:
         member, kind, noun = KINDS[flag]
         name = str(members.get(member))
         if not facts.has_member(kind, name):
-            yield f'has no {noun} "{printable(name)}"{nearest(name, facts.members[kind])}'
+            hint = nearest(name, facts.members[kind]) or (HINT if flag in LOADED else "")
+            yield f'has no {noun} "{printable(name)}"{hint}'
+    elif flag in SCREENS and not facts.has_option(flag.removeprefix("-")):
+        yield f"has no {SCREENS[flag]}{HINT}"
     aio = members.get("aio")
     if flag == "-blockdev" and isinstance(aio, str) and not facts.has_member("BlockdevAioOptions", aio):
         yield f'cannot do aio = "{aio}"; write aio = "threads"'
 
 
-def _device(members: dict[str, Any], facts: HostFacts) -> Iterator[str]:
+def _device(members: dict[str, Any], facts: HostFacts, *, typed: bool) -> Iterator[str]:
+    """A name that was typed may be misspelled; one of qsup's own is not."""
     driver = str(members["driver"])
     if not facts.has_device(driver):
-        hint = "; it may be in a package of QEMU's modules that is not installed"
-        yield f'has no device "{printable(driver)}"{nearest(driver, facts.devices) or hint}'
+        near = nearest(driver, facts.devices) if typed else ""
+        yield f'has no device "{printable(driver)}"{near or HINT}'
+        return
+    if not facts.has_device(PARTS.get(driver, driver)):
+        yield f'has a device "{driver}" that needs another, "{PARTS[driver]}"{HINT}'
         return
     for name in members:
         if name not in OF_THE_BUS and not facts.has_property(driver, name):

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qsup.preflight import board, command, devices, files, firmware, helpers, images, memory, network, places
+from qsup.preflight import (
+    board,
+    command,
+    devices,
+    files,
+    firmware,
+    helpers,
+    images,
+    memory,
+    network,
+    places,
+    screen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +36,7 @@ FAMILIES: Final[tuple[Callable[[Plan], Iterator[Obstacle]], ...]] = (
     network.obstacles,
     devices.obstacles,
     places.obstacles,
+    screen.obstacles,
     helpers.obstacles,
 )
 

@@ -13,6 +13,7 @@ from qsup.argv.facts import HostFacts, MachineType
 from qsup.errors import LaunchError
 from qsup.probe.conversation import Bounds, Conversation, DiedError
 from qsup.probe.kvm import kvm_trouble
+from qsup.probe.listing import listed
 from qsup.probe.schema import Entity, digest
 from qsup.probe.uring import io_uring
 from qsup.probe.vhost import vhost_net
@@ -27,6 +28,10 @@ TRIES: Final = 4
 """How many QEMUs may die over questions, one each, before no more are asked."""
 MANY: Final = 4096
 """Entries of one list that are taken; QEMU 10 has 500 device types."""
+
+
+LISTS: Final = {"displays": "-display", "audio-backends": "-audiodev"}
+"""Lists that QEMU prints, as its schema tells too much or nothing: what they are called here, and of what option."""
 
 
 class _Triple(msgspec.Struct):
@@ -104,6 +109,8 @@ def find_out(
         # A QEMU may be built without TCG, or without KVM, but one of them answers.
         if not answers.asked:
             raise LaunchError(str(error)) from None
+    members = {name: known for name, option in LISTS.items() if (known := listed(binary, option, bounds))}
+    answers.facts["members"] = {**answers.facts.get("members", {}), **members}
     return HostFacts(
         binary=binary,
         kvm=trouble is None,

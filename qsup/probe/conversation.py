@@ -50,6 +50,11 @@ class Bounds(NamedTuple):
         return min(most, max(0.0, self.deadline - time.monotonic()))
 
 
+def environment() -> dict[str, str]:
+    """What a QEMU that is asked gets to see of our environment."""
+    return {**{name: os.environ[name] for name in ENVIRONMENT if name in os.environ}, "LANG": "C.UTF-8"}
+
+
 class DiedError(Exception):
     """QEMU has hung up. The message is what it said, or how it ended."""
 
@@ -87,7 +92,7 @@ class Conversation:
                     [binary, *options, *monitor],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                     pass_fds=[fd], start_new_session=True, cwd="/",
-                    env={**{name: os.environ[name] for name in ENVIRONMENT if name in os.environ}, "LANG": "C.UTF-8"},
+                    env=environment(),
                 )  # fmt: skip
             except OSError as error:
                 self._sock.close()

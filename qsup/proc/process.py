@@ -23,7 +23,9 @@ ENVIRONMENT: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
 }
-"""All that QEMU gets to see of the environment; a helper sees its mark beside it."""
+"""All that a process gets to see, beside ``TIME_ZONE``, a helper's mark and what a QEMU's invocation names."""
+TIME_ZONE: Final = "TZ"
+"""Handed on if the daemon has it: a guest's local time is the daemon's."""
 ABOVE: Final = 64
 """Fds to be handed over are first moved above all target numbers, so that no dup2 overwrites the source of the next."""
 
@@ -51,11 +53,11 @@ class Process:
 
     @classmethod
     def spawn(
-        cls, argv: Sequence[str], fds: Mapping[int, int], token: str, mark: Mapping[str, str] | None = None
+        cls, argv: Sequence[str], fds: Mapping[int, int], token: str, more: Mapping[str, str] | None = None
     ) -> Self:
         """Execute ``argv`` in a session of its own with exactly the given fds (target number → our fd).
 
-        ``mark`` is added to its environment. Raises LaunchError if the binary cannot be executed.
+        ``more`` is added to its environment. Raises LaunchError if the binary cannot be executed.
         """
         with contextlib.ExitStack() as stack:
             actions = []
@@ -63,9 +65,10 @@ class Process:
                 moved = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, ABOVE)
                 stack.callback(os.close, moved)
                 actions.append((os.POSIX_SPAWN_DUP2, moved, target))
+            zone = os.environ.get(TIME_ZONE)
             try:
                 pid = os.posix_spawn(
-                    argv[0], list(argv), {**ENVIRONMENT, **(mark or {})},
+                    argv[0], list(argv), {**ENVIRONMENT, **({TIME_ZONE: zone} if zone else {}), **(more or {})},
                     file_actions=actions, setsid=True, setsigmask=[], setsigdef=CATCHABLE,
                 )  # fmt: skip
             except OSError as error:

@@ -19,6 +19,11 @@ HTTP_URL: Final = form(
 """Checks go to the host's own ports or to the guest's network, where nobody issues certificates for TLS."""
 
 
+ADDRESS: Final = form(
+    r"^([0-9.]{7,15}|[0-9A-Fa-f:.]{2,45})$(?!\n)", 'write an IP address: "127.0.0.1", or "::1"'
+)
+
+
 class Endpoint(NamedTuple):
     """An address without brackets, and a port."""
 
@@ -34,16 +39,26 @@ class Endpoint(NamedTuple):
     @property
     def trouble(self) -> str | None:
         """Why it is none, as a sentence; None if it is one."""
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return f'"{self.host}" is no IP address'
-        return port_trouble(self.port)
+        return address_trouble(self.host) or port_trouble(self.port)
 
     @property
     def is_multicast(self) -> bool:
         """Whether a group of hosts listens there. For sound ones only."""
         return ipaddress.ip_address(self.host).is_multicast
+
+
+def address_trouble(address: str) -> str | None:
+    """Why a text is no IP address, as a sentence; None if it is one."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return f'"{address}" is no IP address'
+    return None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this host itself gets there. For sound addresses only."""
+    return ipaddress.ip_address(address).is_loopback
 
 
 def port_trouble(port: str) -> str | None:

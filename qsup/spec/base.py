@@ -39,6 +39,8 @@ ID: Final = form(
     "an id is a letter, then up to 19 letters, digits, or any of _ . -",
 )
 """Ids of devices: QEMU's own rule for ids, short enough for a node-name (31 bytes) with a prefix."""
+COMMON: Final = "*"
+"""Stands in the place of an id for what all devices of a family have in common; no id itself."""
 TEXT: Final = form(r"^[^\x00-\x1f\x7f]*$(?!\n)", "text is one line, without control characters")
 """Text for people and command lines."""
 Text = Annotated[str, TEXT, Meta(max_length=4096)]

@@ -85,7 +85,11 @@ def _claims(name: str, spec: GuestSpec) -> Iterator[Claim]:
         for end, path in (("device", parallel.device), ("file", parallel.file)):
             if path is not None:
                 yield Claim((end, path), True, f"the {end} {path}", name, ("parallel", key, end))
-
+    if spec.display.port is not None:
+        yield from port_claims(name, "tcp", spec.display.address, spec.display.port, ("display", "port"))
+    if spec.sound.file is not None:
+        what = f"the file {spec.sound.file}"
+        yield Claim(("file", spec.sound.file), True, what, name, ("sound", "file"))
     if spec.vsock.enabled:
         cid = spec.vsock.address(name)
         yield Claim(("cid", cid), True, f"the vsock address {cid}", name, ("vsock", "cid"))

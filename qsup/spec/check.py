@@ -15,6 +15,7 @@ from qsup.spec.between import circles, clashes
 from qsup.spec.explain import LIMIT
 from qsup.spec.keys import keys
 from qsup.spec.problem import nearest, shown
+from qsup.spec.screen import screen
 from qsup.spec.sharing import tags, unshared
 from qsup.spec.storage import storage
 from qsup.spec.together import together
@@ -68,6 +69,7 @@ def check(declared: Mapping[str, Declared], names: Collection[str]) -> dict[str,
             together(guest.spec),
             storage(guest.spec),
             watching(guest.spec),
+            screen(guest.spec),
         )
         for finding in islice(findings, LIMIT):
             tell(name, finding)

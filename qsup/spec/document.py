@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tomli
 
+from qsup.spec.base import COMMON
 from qsup.spec.locate import locate
 from qsup.spec.problem import Problem, clipped, shown
 
@@ -71,11 +72,19 @@ class Sources:
 
     def problem(self, path: tuple[str | int, ...], message: str) -> Problem:
         """A problem at a key, in the file that says it or comes nearest to it."""
+        path = self._written(path)
         nearest = max(self.documents, key=lambda document: document.depth(path))
         return (nearest if nearest.depth(path) else self.main).problem(path, message)
 
+    def _written(self, path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        """The path as it stands in a file: with `*` for the id where a device has it from what all have in common."""
+        common = (*path[:1], COMMON, *path[2:])
+        own, shared = (max(one.depth(which) for one in self.documents) for which in (path, common))
+        return common if own < shared == len(path) else path
+
     def places(self, path: tuple[str | int, ...]) -> list[tuple[str, int]]:
         """Every file that says something at a path, and the line where it does; what wins comes first."""
+        path = self._written(path)
         return [
             (document.label, document.lines[path])
             for document in self.documents

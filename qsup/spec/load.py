@@ -10,6 +10,7 @@ import msgspec
 
 from qsup.spec.check import check, wrong
 from qsup.spec.codec import decode_hook
+from qsup.spec.common import spread
 from qsup.spec.document import Declared, Document, Sources
 from qsup.spec.explain import explain
 from qsup.spec.files import NOTHING, Folder, read
@@ -88,8 +89,8 @@ def load(config: Path, instead: Mapping[str, bytes] = NOTHING) -> Configuration:
     )
 
 
-def _order(problem: Problem) -> tuple[str, int, str]:
-    return problem.file, problem.line or 0, problem.key
+def _order(problem: Problem) -> tuple[str, int, str, str]:
+    return problem.file, problem.line or 0, problem.key, problem.message
 
 
 def _daemon(root: str, problems: list[Problem]) -> DaemonConfig:
@@ -127,8 +128,9 @@ def _guest(
     findings: list[Finding] = []
     if any(document.may_hold_specifiers for document in sources.documents):
         table, findings = resolve(table, name)
+    table, unused = spread(table, root)
     spec, wrong = _convert(GuestSpec, table, root, frozenset({"name"}), name=name)
-    findings += wrong
+    findings += unused + wrong
     return [sources.problem(*finding) for finding in findings] if findings else Declared(spec, sources)
 
 

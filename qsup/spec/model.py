@@ -28,6 +28,7 @@ from qsup.spec.tables.fw_cfg import FwCfg
 from qsup.spec.tables.hang import Hang
 from qsup.spec.tables.health import Health
 from qsup.spec.tables.hyperv import Hyperv
+from qsup.spec.tables.input import Input
 from qsup.spec.tables.iothread import IoThread
 from qsup.spec.tables.keeping import Crashes, History
 from qsup.spec.tables.machine import Machine
@@ -43,8 +44,10 @@ from qsup.spec.tables.rng import Rng
 from qsup.spec.tables.serial import Serial
 from qsup.spec.tables.share import Share
 from qsup.spec.tables.smbios import Smbios
+from qsup.spec.tables.sound import Sound
 from qsup.spec.tables.throttle import Throttle
 from qsup.spec.tables.tpm import Tpm
+from qsup.spec.tables.video import Video
 from qsup.spec.tables.vsock import Vsock
 from qsup.spec.tables.watchdog import Watchdog
 
@@ -106,6 +109,9 @@ class GuestSpec(Section, frozen=True, kw_only=True):
     serial: dict[Identifier, Serial] = {}
     parallel: dict[Identifier, Parallel] = {}
     display: Display = Display()
+    video: Video = Video()
+    input: Input = Input()
+    sound: Sound = Sound()
     vsock: Vsock = Vsock()
     rng: Rng = Rng()
     tpm: Tpm = Tpm()

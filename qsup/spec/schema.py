@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 import msgspec
 
-from qsup.spec.base import HostPath, Section
+from qsup.spec.base import COMMON, HostPath, Section
 from qsup.spec.codec import PATH_LIMIT, plain
 from qsup.spec.explain import bare, metas
 from qsup.spec.keys import keys, text_of
@@ -66,10 +66,11 @@ def _key(key: Key) -> dict[str, Any]:
             return {"type": "array", "items": table, **_most(key.declared)}
         if not key.many:
             return table
+        ids = _limits(get_args(key.kind)[0], specifiers=False)
         return {
             "type": "object",
             "description": table["description"],
-            "propertyNames": _limits(get_args(key.kind)[0], specifiers=False),
+            "propertyNames": {**ids, "pattern": rf"{ids['pattern']}|^\{COMMON}$"},
             "additionalProperties": table,
         }
     counterpart = f" QEMU: {key.qemu}." if key.qemu else ""

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.spec.boards import BoardKind
 from qsup.spec.tables.credential import PREFIX
-from qsup.spec.tables.machine import Accel
+from qsup.spec.tables.disk import CdromBus, DiskBus
+from qsup.spec.tables.display import DisplayType
+from qsup.spec.tables.input import Keyboard
+from qsup.spec.tables.machine import Accel, UsbController
 from qsup.spec.tables.nic import NicModel
 from qsup.spec.tables.panic import PanicModel
 from qsup.spec.tables.serial import SerialType
+from qsup.spec.tables.sound import SoundModel
 from qsup.spec.tables.watchdog import WatchdogModel
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ def together(spec: GuestSpec) -> Iterator[Finding]:
     """All that does not go together."""
     yield from _kvm_only(spec)
     yield from _redirected(spec)
+    yield from _usb(spec)
     yield from _ports(spec)
     yield from _of_the_board(spec)
     yield from _names(spec)
@@ -98,10 +103,30 @@ def _names(spec: GuestSpec) -> Iterator[Finding]:
             yield path, f'is named "{full}", like [{owner[0]}.{owner[1]}]'
 
 
+def _usb(spec: GuestSpec) -> Iterator[Finding]:
+    """What sits on a USB controller that is not to be there."""
+    if spec.machine.usb is not UsbController.NONE:
+        return
+    users: list[Path] = [("usb", name) for name in spec.usb]
+    users += [("usb-redirect", name) for name in spec.usb_redirect]
+    users += [("disk", name, "bus") for name, disk in spec.disk.items() if disk.bus is DiskBus.USB]
+    users += [("cdrom", name, "bus") for name, cdrom in spec.cdrom.items() if cdrom.bus is CdromBus.USB]
+    users += [("serial", name, "type") for name, one in spec.serial.items() if one.type is SerialType.USB]
+    if spec.cloud_init is not None and spec.cloud_init.bus is CdromBus.USB:
+        users.append(("cloud-init", "bus"))
+    if spec.input.keyboard is Keyboard.USB:
+        users.append(("input", "keyboard"))
+    if spec.input.pointer is not None and spec.input.pointer.is_usb:
+        users.append(("input", "pointer"))
+    if spec.sound.model is SoundModel.USB:
+        users.append(("sound", "model"))
+    yield from ((path, 'needs USB, and machine.usb is "none"') for path in users)
+
+
 def _redirected(spec: GuestSpec) -> Iterator[Finding]:
     """Without SPICE QEMU takes such a device and never has anything to plug in."""
     for name, redirect in spec.usb_redirect.items():
-        if redirect.address is None and spec.display.type != "spice":
+        if redirect.address is None and spec.display.type is not DisplayType.SPICE:
             yield (
                 ("usb-redirect", name),
                 'needs an `address`, or display.type = "spice", whose viewer gives it',

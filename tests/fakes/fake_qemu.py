@@ -30,7 +30,7 @@ Asked what it can do (``-chardev socket,id=probe``), it is well-behaved whatever
 ``probe-mute-error``  answers with neither a value nor an error
 ``probe-flood``       answers with a line without end
 ``probe-dies=NAME``   exits with status 3 when it gets this command
-``probe-answers``     knows its version, one machine type ``board`` and one device type ``gadget``
+``probe-answers``     knows its version, one machine type ``board``, one device type ``gadget`` and one display ``none``
 """
 
 from __future__ import annotations
@@ -197,6 +197,10 @@ def probe_answer(modes: dict[str, str], name: str, arguments: object) -> bytes:
 def main(argv: list[str]) -> None:
     words = Path(f"{argv[0]}.mode").read_text(encoding="utf-8").split()
     modes = {name: value for name, _, value in (word.partition("=") for word in words)}
+    if argv[2:] == ["help"]:
+        if argv[1] == "-display" and "probe-answers" in modes:
+            print("Available display backend types:\nnone\n\nSee the manual.")
+        return
     if "exit" in modes:
         print(f"fake qemu: exiting with status {modes['exit']}, as told", file=sys.stderr)
         sys.exit(int(modes["exit"]))

@@ -238,10 +238,24 @@ class FakeSupervisor:
             raise self.failures[name]
         return {"status": "running"}
 
+    def places(self, name: str, table: tuple[str, ...]) -> list[str]:
+        return [f"guests/{name}.toml:{len(table)}"] if table else []
+
     async def invocation(self, name: str) -> Invocation:
         self.view(name)
-        options = (Option("-name", f"guest={name}"), Option("-S"), Option("-append", "quiet splash"))
-        return Invocation("/usr/bin/qemu-system-x86_64", options, (Listener(4, "qmp.sock"),), "tcg", "q35")
+        options = (
+            Option("-name", f"guest={name}"),
+            Option("-S"),
+            Option("-append", "quiet splash", ("boot",)),
+        )
+        return Invocation(
+            "/usr/bin/qemu-system-x86_64",
+            options,
+            (Listener(4, "qmp.sock"),),
+            "tcg",
+            "q35",
+            environment={"PIPEWIRE_REMOTE": "/run/my pipewire-0"},
+        )
 
     def configuration(self) -> FakeConfiguration:
         return FakeConfiguration(dict.fromkeys(self.views), self.problems)

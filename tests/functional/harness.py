@@ -184,9 +184,9 @@ class Site:
         path = self.state / "guests" / name / "serial-console.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    async def prints(self, name: str, text: str, times: int = 1) -> None:
+    async def prints(self, name: str, text: str, times: int = 1, within: float = DEADLINE) -> None:
         """Wait until the guest's console log holds a text so many times."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(within):
             while self.printed(name).count(text) < times:
                 # The log is a file, whose growth no event announces.
                 await asyncio.sleep(0.02)

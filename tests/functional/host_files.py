@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.functional import certificates
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,6 +26,11 @@ def make_files(spec: GuestSpec) -> None:
             Path(parallel.file).parent.mkdir(exist_ok=True)
         if parallel.device is not None and not os.path.exists(parallel.device):
             pytest.skip(f"this host has no {parallel.device}")
+    if spec.display.tls is not None:
+        certificates.make(Path(spec.display.tls))
+    if spec.display.password_file is not None:
+        Path(spec.display.password_file).parent.mkdir(exist_ok=True)
+        Path(spec.display.password_file).write_text("password\n")
 
 
 def _read(spec: GuestSpec) -> Iterator[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qsup.spec.model import GuestSpec
 
 VSOCK = "/dev/vhost-vsock"
+RENDER_NODE = "/dev/dri/renderD128"
 
 
 def with_peers(spec: GuestSpec, cleanup: ExitStack) -> GuestSpec:
@@ -32,7 +33,18 @@ def with_peers(spec: GuestSpec, cleanup: ExitStack) -> GuestSpec:
             server = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
             address = f"127.0.0.1:{server.getsockname()[1]}"
             redirects[name] = msgspec.structs.replace(redirect, address=address)
-    return msgspec.structs.replace(spec, usb_redirect={**spec.usb_redirect, **redirects})
+    display = spec.display
+    if display.port is not None:
+        display = msgspec.structs.replace(display, port=free_port())
+    redirects = {**spec.usb_redirect, **redirects}
+    return msgspec.structs.replace(spec, usb_redirect=redirects, display=display)
+
+
+def free_port() -> int:
+    """One that is free now, and beyond where QEMU's ports for VNC begin."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def skip_unless_the_hardware_is_here(spec: GuestSpec) -> None:
@@ -43,6 +55,10 @@ def skip_unless_the_hardware_is_here(spec: GuestSpec) -> None:
         pytest.skip(f"{VHOST_NET} is not there")
     if spec.pci:
         pytest.skip("a real PCI device, bound to vfio-pci, would have to be given away")
+    if spec.display.draws and not os.path.exists(spec.display.render_node or RENDER_NODE):
+        pytest.skip(f"this host has no GPU that could draw ({RENDER_NODE})")
+    if spec.sound.server is not None and not os.path.exists(spec.sound.server):
+        pytest.skip(f"{spec.sound.server} is not there")
 
 
 def skip_if_the_hardware_is_here(spec: GuestSpec) -> None:

@@ -28,7 +28,7 @@ from qsup.spec.tables.boot import Boot
 from qsup.spec.tables.cpu import Cpu
 from qsup.spec.tables.disk import Disk, DiskBus, DiskFormat
 from qsup.spec.tables.hyperv import Hyperv
-from qsup.spec.tables.machine import Accel, Firmware, Machine
+from qsup.spec.tables.machine import Accel, Firmware, Machine, UsbController
 from qsup.spec.tables.nic import NicType
 from qsup.spec.tables.panic import Panic
 from qsup.spec.tables.serial import Serial
@@ -346,6 +346,23 @@ def test_the_firmware_boots_what_the_order_names_on_every_bus(
     image = tmp_path / "heartbeat.img"
     shutil.copy(heartbeat_image, image)
     with launch(heartbeat(image, machine, bus), qemu_binary, run_dir) as guest:
+        console = guest.connect(run_dir / "serial-console.sock")
+        guest.execute("cont")
+        assert console.makefile("rb").readline().startswith(b"heartbeat: keys")
+        console.close()
+        guest.quit()
+
+
+@pytest.mark.parametrize("machine", ["q35", "pc"])
+@pytest.mark.parametrize("usb", [UsbController.XHCI, UsbController.EHCI, UsbController.UHCI])
+def test_the_firmware_boots_from_a_disk_on_every_usb_controller(
+    usb: UsbController, machine: str, each_qemu: str, heartbeat_image: Path, tmp_path: Path, run_dir: Path
+) -> None:
+    image = tmp_path / "heartbeat.img"
+    shutil.copy(heartbeat_image, image)
+    spec = heartbeat(image, machine, DiskBus.USB)
+    spec = msgspec.structs.replace(spec, machine=msgspec.structs.replace(spec.machine, usb=usb))
+    with launch(spec, each_qemu, run_dir) as guest:
         console = guest.connect(run_dir / "serial-console.sock")
         guest.execute("cont")
         assert console.makefile("rb").readline().startswith(b"heartbeat: keys")

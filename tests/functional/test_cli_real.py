@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -99,6 +100,9 @@ async def test_argv_qmp_and_version_answer(here: Site, qemu_binary: str) -> None
     status, out, _ = await here.cli("argv", "web1")
     assert status == 0
     assert out.startswith(f"{qemu_binary} \\\n  -")
+    status, out, _ = await here.cli("argv", "web1", "--why")
+    assert re.search(r"  # \[memory\] guests/web1\.toml:\d+\n    -m size=", out), out
+    assert "  # qsup itself\n    -no-user-config\n" in out
     line = await json_of(here, "argv", "web1")
     assert (line["binary"], line["accel"]) == (qemu_binary, "tcg")
     assert line["argv"][0] == qemu_binary

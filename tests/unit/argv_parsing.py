@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation, Option
 
-RAW = {"-bios", "-kernel", "-initrd", "-append", "-D", "-uuid", "-d", "-accel", "-display", "-vnc", "-cpu"}
+RAW = {"-bios", "-kernel", "-initrd", "-append", "-D", "-uuid", "-d", "-accel", "-cpu"}
 """Options whose value QEMU takes as one text."""
 
 

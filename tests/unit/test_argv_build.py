@@ -21,6 +21,7 @@ from qsup.spec.tables.boot import Boot
 from qsup.spec.tables.cpu import Cpu
 from qsup.spec.tables.disk import Cache, Cdrom, CdromBus, DiskBus
 from qsup.spec.tables.display import Display, DisplayType
+from qsup.spec.tables.input import Input, Keyboard, Pointer
 from qsup.spec.tables.machine import Accel, Machine
 from qsup.spec.tables.memory import Memory, MemoryBackend
 from qsup.spec.tables.nic import Nic, NicType
@@ -28,6 +29,7 @@ from qsup.spec.tables.numa import Numa
 from qsup.spec.tables.qemu import Qemu
 from qsup.spec.tables.rng import Rng
 from qsup.spec.tables.serial import Serial
+from qsup.spec.tables.sound import Sound, SoundBackend, SoundModel
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, TCG, built, disk, guest
 from tests.unit.argv_parsing import devices, shape_of, values
@@ -35,6 +37,11 @@ from tests.unit.argv_parsing import devices, shape_of, values
 GIB = Size.parse("1 GiB")
 NO_MARKS = str.maketrans("", "", ",=")
 """Features of a CPU are refused with a comma or an equals sign in their names: nothing quotes them there."""
+
+
+def _screen(path: HostPath, *, spice: bool) -> Display:
+    kind = DisplayType.SPICE if spice else DisplayType.VNC
+    return Display(type=kind, port=5900, password_file=path, tls=path, gl=True, render_node=path)
 
 
 def spelled(text: str, tap: bool) -> GuestSpec:
@@ -54,7 +61,8 @@ def spelled(text: str, tap: bool) -> GuestSpec:
         cdrom={f"r{text}": Cdrom(file=path)},
         nic={f"n{text}": nic, "user": Nic(forward=(f"tcp:{text}",), mac=f"5{text}")},
         serial={f"s{text}": Serial()},
-        display=Display(type=DisplayType.VNC),
+        display=_screen(path, spice=tap),
+        sound=Sound(model=SoundModel.HDA, backend=SoundBackend.WAV, file=path),
         rng=Rng(enabled=True, source=path),
         agent=Agent(enabled=True),
     )
@@ -197,7 +205,9 @@ def test_no_two_devices_share_a_place(machine: str) -> None:
         cdrom={"one": Cdrom(), "two": Cdrom(), "usb": Cdrom(bus=CdromBus.USB), "x": Cdrom(bus=CdromBus.USB)},
         nic={f"n{index}": Nic() for index in range(8)},
         serial={"console": Serial()},
-        display=Display(type=DisplayType.VNC),
+        display=Display(type=DisplayType.SPICE),
+        input=Input(keyboard=Keyboard.VIRTIO, pointer=Pointer.VIRTIO_TABLET),
+        sound=Sound(model=SoundModel.HDA),
         rng=Rng(enabled=True),
         agent=Agent(enabled=True),
     )

@@ -26,11 +26,12 @@ from qsup.spec.tables.disk import (
     ReadError,
     WriteError,
 )
-from qsup.spec.tables.display import DisplayType
+from qsup.spec.tables.display import Display, DisplayType
 from qsup.spec.tables.fw_cfg import FwCfg
 from qsup.spec.tables.hyperv import Hyperv
+from qsup.spec.tables.input import Keyboard, Pointer
 from qsup.spec.tables.iothread import IoThread
-from qsup.spec.tables.machine import Accel, Firmware, Iommu, Machine
+from qsup.spec.tables.machine import Accel, Firmware, Iommu, Machine, UsbController
 from qsup.spec.tables.memory import Memory, MemoryBackend
 from qsup.spec.tables.nic import Nic, NicModel, NicType
 from qsup.spec.tables.numa import HostPolicy, Numa
@@ -41,8 +42,10 @@ from qsup.spec.tables.rng import Rng
 from qsup.spec.tables.serial import Serial, SerialType
 from qsup.spec.tables.share import Share, ShareCache, ShareSecurity, ShareType
 from qsup.spec.tables.smbios import Smbios
+from qsup.spec.tables.sound import Sound, SoundBackend, SoundModel
 from qsup.spec.tables.throttle import Throttle
 from qsup.spec.tables.tpm import Tpm, TpmModel
+from qsup.spec.tables.video import VideoType
 from qsup.spec.tables.vsock import Vsock
 from qsup.spec.tables.watchdog import Watchdog, WatchdogAction, WatchdogModel
 from qsup.units import Duration, Size
@@ -97,6 +100,8 @@ RICH = guest(
     parallel={"p": Parallel(file=HostPath("/lp")), "d": Parallel(device=HostPath("/dev/parport0"))},
     watchdog=Watchdog(model=WatchdogModel.I6300ESB),
     panic=Panic(enabled=True),
+    display=Display(type=DisplayType.VNC, port=5901, tls=HostPath("/tls"), gl=True),
+    sound=Sound(model=SoundModel.HDA, backend=SoundBackend.WAV, file=HostPath("/wav")),
     fw_cfg={"t": FwCfg(text="t"), "f": FwCfg(file=HostPath("/f"))},
     credential={"t": Credential(text="t"), "f": Credential(file=HostPath("/f"))},
     tpm=Tpm(enabled=True),
@@ -107,6 +112,7 @@ CHANGES: dict[str, dict[str, object]] = {
         "type": "pc",
         "accel": Accel.TCG,
         "iommu": Iommu.VIRTIO,
+        "usb": UsbController.EHCI,
         "firmware": Firmware.BIOS,
         "firmware_code": HostPath("/other"),
         "nvram_template": None,
@@ -194,7 +200,29 @@ CHANGES: dict[str, dict[str, object]] = {
     "nic.c": {"connect": "127.0.0.1:2"},
     "nic.m": {"multicast": "230.0.0.2:1"},
     "nic.v": {"socket": HostPath("/other.sock")},
-    "display": {"type": DisplayType.VNC},
+    "display": {
+        "type": DisplayType.SPICE,
+        "port": 5902,
+        "address": "::1",
+        "password_file": HostPath("/password"),
+        "tls": HostPath("/other"),
+        "tls_verify": True,
+        "gl": False,
+        "render_node": HostPath("/dev/dri/renderD129"),
+    },
+    "video": {
+        "type": VideoType.STD,
+        "memory": Size.parse("32 MiB"),
+        "heads": 2,
+        "resolution": "800x600",
+    },
+    "input": {"keyboard": Keyboard.USB, "pointer": Pointer.PS2},
+    "sound": {
+        "model": SoundModel.AC97,
+        "backend": SoundBackend.ALSA,
+        "file": HostPath("/other"),
+        "server": HostPath("/socket"),
+    },
     "vsock": {"enabled": False, "cid": 3},
     "usb.a": {"vendor": "0952", "product": "1667"},
     "usb.b": {"bus": 2, "port": "1.2", "address": 3},

@@ -353,8 +353,13 @@ async def test_log_follows_until_the_daemon_ends_it(daemon: Daemon) -> None:
 
 async def test_argv_qmp_reload_and_version_answer_what_the_daemon_says(daemon: Daemon) -> None:
     guests = daemon.bench.guests
-    expected = "/usr/bin/qemu-system-x86_64 \\\n  -name guest=web1 \\\n  -S \\\n  -append 'quiet splash'\n"
+    first = "PIPEWIRE_REMOTE='/run/my pipewire-0' /usr/bin/qemu-system-x86_64"
+    expected = f"{first} \\\n  -name guest=web1 \\\n  -S \\\n  -append 'quiet splash'\n"
     assert (await daemon.qsup("argv", "web1")).out == expected
+    assert (await daemon.qsup("argv", "web1", "--why")).out == (
+        f"{first}\n  # qsup itself\n    -name guest=web1\n    -S\n"
+        "  # [boot] guests/web1.toml:1\n    -append 'quiet splash'\n"
+    )
     assert json.loads((await daemon.qsup("qmp", "web1", "query-status")).out) == {"status": "running"}
     await daemon.qsup("qmp", "web1", "device_del", '{"id": "x"}')
     assert guests.qmp_calls[-1] == ("web1", "device_del", {"id": "x"})

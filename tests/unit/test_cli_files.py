@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 import tomli
 
+from qsup.argv.build import build
 from qsup.cli.full import run
 from qsup.spec.load import load
+from tests.conftest import ROOT
+from tests.golden.cases import CONTEXT, FACTS
 
 Capture = pytest.CaptureFixture[str]
 
@@ -72,6 +76,25 @@ def test_what_is_suggested_in_comments_can_be_taken_as_it_is(config: Path) -> No
         taken = taken.replace(line, line.removeprefix("# "))
     path.write_text(taken)
     assert load(config).problems == ()
+
+
+def test_what_a_profile_says_is_suggested_as_it_is(config: Path) -> None:
+    (config / "profiles/big.toml").write_text('[memory]\nsize = "4 GiB"\n[cpu]\ncount = 2\n')
+    assert qsup(config, "new", "web2", "--from", "big") == 0
+    text = (config / "guests/web2.toml").read_text()
+    assert '# memory.size = "4 GiB" ' in text
+    assert "# cpu.count = 2 " in text
+    assert '# machine.firmware = "bios" ' in text
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "configs/profiles").glob("*.toml")))
+def test_every_profile_that_comes_with_qsup_is_a_start(profile: str, config: Path) -> None:
+    shutil.copytree(ROOT / "configs/profiles", config / "profiles", dirs_exist_ok=True)
+    disk = ("--set", "disk.root.file=images/new.qcow2", "--set", "disk.root.create=8 GiB")
+    assert qsup(config, "new", "new1", "--from", profile, *disk, "--set", "nic.lan.type=user") == 0
+    spec = load(config).guests["new1"]
+    assert spec.profile == (profile,)
+    build(spec, FACTS, CONTEXT)
 
 
 def test_the_schema_is_named_where_there_is_one(config: Path) -> None:

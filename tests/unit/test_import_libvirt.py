@@ -155,6 +155,86 @@ def test_a_password_is_told_of_and_not_copied() -> None:
     assert "the display's password" in told(guest, Severity.LOST)
 
 
+SCREEN = """
+<channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>
+<input type='tablet' bus='usb'/><input type='keyboard' bus='usb'/><input type='mouse' bus='ps2'/>
+<graphics type='spice' port='5930' autoport='no' listen='::1'><listen type='address' address='::1'/></graphics>
+<graphics type='egl-headless'><gl rendernode='/dev/dri/renderD129'/></graphics>
+<sound model='ich9'><audio id='1'/></sound>
+<audio id='1' type='pulseaudio' serverName='/run/user/1000/pulse/native'/>
+<video><model type='virtio' heads='2' primary='yes'>
+  <acceleration accel3d='yes'/><resolution x='1920' y='1080'/>
+</model></video>
+<redirdev bus='usb' type='spicevmc'/>
+"""
+
+
+def test_a_screen_and_what_belongs_to_it_come_over_whole() -> None:
+    guest = imported(domain("", SCREEN))
+    assert guest.is_whole, guest.notes
+    assert {table: guest.table[table] for table in ("display", "video", "input", "sound")} == {
+        "display": {
+            "type": "spice",
+            "address": "::1",
+            "port": 5930,
+            "gl": True,
+            "render-node": "/dev/dri/renderD129",
+        },
+        "video": {"type": "virtio-gl", "heads": 2, "resolution": "1920x1080"},
+        "input": {"pointer": "usb-tablet", "keyboard": "usb"},
+        "sound": {"model": "hda", "backend": "pa", "server": "/run/user/1000/pulse/native"},
+    }
+    assert len(guest.spec.usb_redirect) == 1
+
+
+@pytest.mark.parametrize(
+    ("devices", "table", "keys"),
+    [
+        (
+            "<video><model type='qxl' ram='65536' vram='65536' vgamem='16384'/></video>",
+            "video",
+            {"type": "qxl", "memory": "16 MiB"},
+        ),
+        ("<video><model type='qxl' vram='65536'/></video>", "video", {"type": "qxl"}),
+        (
+            "<video><model type='vga' vram='16384' heads='1'/></video>",
+            "video",
+            {"type": "std", "memory": "16 MiB"},
+        ),
+        ("<sound model='ac97'/><graphics type='spice' autoport='yes'/>", "sound", {"model": "ac97"}),
+        (
+            "<sound model='usb'/><audio id='1' type='file' path='/a.wav'/>",
+            "sound",
+            {"model": "usb", "backend": "wav", "file": "/a.wav"},
+        ),
+        (
+            "<sound model='virtio'/><audio id='1' type='pipewire' runtimeDir='/run/user/1000'/>",
+            "sound",
+            {"model": "virtio", "backend": "pipewire", "server": "/run/user/1000/pipewire-0"},
+        ),
+        ("<graphics type='vnc' port='-1' autoport='yes'/>", "display", {"type": "vnc"}),
+        ("<graphics type='egl-headless'/>", "video", {"type": "std"}),
+    ],
+)
+def test_each_part_of_a_screen_has_its_keys(devices: str, table: str, keys: dict[str, str]) -> None:
+    guest = imported(domain("", devices))
+    assert guest.is_whole, guest.notes
+    assert guest.table[table] == keys
+
+
+@pytest.mark.parametrize(
+    ("devices", "what"),
+    [
+        ("<sound model='ich6'/><audio id='1' type='pulseaudio'/>", "type='pulseaudio'>"),
+        ("<graphics type='vnc' port='80'/>", "display.port = 80"),
+        ("<video><model type='vga' heads='2'/></video>", "video.heads = 2"),
+    ],
+)
+def test_what_a_screen_cannot_have_is_told(devices: str, what: str) -> None:
+    found = told(imported(domain("", devices)), Severity.LOST)
+    assert any(what in one for one in found), found
+
+
 def test_a_name_that_no_guest_can_have_is_changed_and_told() -> None:
     guest = imported(domain().replace("web1", "7 of & nine;".replace("& ", "")))
     assert guest.name == "guest-7-of-nine"

@@ -151,6 +151,76 @@ def test_passwords_are_not_repeated() -> None:
     assert all("hunter2" not in str(note) for note in guest.notes)
 
 
+def test_a_screen_and_what_belongs_to_it_come_over_whole() -> None:
+    guest = imported(
+        "-nodefaults -spice port=0,tls-port=5931,addr=127.0.0.1,x509-dir=/etc/pki/qemu,disable-ticketing=on,"
+        "tls-channel=main,seamless-migration=on -device qxl-vga,id=v,ram_size=67108864,vgamem_mb=32,max_outputs=2"
+        " -device usb-tablet -device virtio-keyboard-pci -device virtio-serial-pci"
+        " -chardev spicevmc,id=c0,name=vdagent -device virtserialport,chardev=c0,name=com.redhat.spice.0"
+        " -audiodev spice,id=a0 -device ich9-intel-hda,id=s0 -device hda-duplex,bus=s0.0,audiodev=a0"
+    )
+    assert guest.is_whole, guest.notes
+    assert {table: guest.table[table] for table in ("display", "video", "input", "sound")} == {
+        "display": {"type": "spice", "address": "127.0.0.1", "port": 5931, "tls": "/etc/pki/qemu"},
+        "video": {"type": "qxl", "memory": "32 MiB", "heads": 2},
+        "input": {"pointer": "usb-tablet", "keyboard": "virtio"},
+        "sound": {"model": "hda", "backend": "spice"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "table", "keys"),
+    [
+        (
+            "-device bochs-display,vgamem=16384k,xres=800,yres=600",
+            "video",
+            {"type": "bochs", "memory": "16 MiB", "resolution": "800x600"},
+        ),
+        ("-device cirrus-vga,vgamem_mb=8", "video", {"type": "cirrus", "memory": "8 MiB"}),
+        (
+            "-audiodev pa,id=a,server=unix:/run/p -device AC97,audiodev=a",
+            "sound",
+            {"model": "ac97", "backend": "pa", "server": "/run/p"},
+        ),
+        (
+            "-audiodev wav,id=a,path=/a.wav -device sb16,audiodev=a",
+            "sound",
+            {"model": "sb16", "backend": "wav", "file": "/a.wav"},
+        ),
+        ("-vnc [::1]:1", "display", {"type": "vnc", "address": "::1", "port": 5901}),
+        ("-vnc [::1]:1", "video", {"type": "none"}),
+        ("-usb -usbdevice tablet", "machine", {"type": "pc", "accel": "tcg", "usb": "uhci"}),
+    ],
+)
+def test_each_part_of_a_screen_has_its_keys(words: str, table: str, keys: dict[str, str]) -> None:
+    guest = imported(f"{BARE} {words}")
+    assert guest.is_whole, guest.notes
+    assert guest.table[table] == keys
+
+
+@pytest.mark.parametrize(
+    ("words", "severity", "what"),
+    [
+        ("-audiodev pa,id=a -device AC97,audiodev=a", Severity.LOST, "-audiodev pa,id=a"),
+        ("-audiodev jack,id=a -device AC97,audiodev=a", Severity.LOST, "-audiodev jack,id=a"),
+        (
+            "-audiodev alsa,id=a,out.frequency=48000 -device AC97,audiodev=a",
+            Severity.DIFFERS,
+            "-audiodev alsa,id=a,out.frequency=48000",
+        ),
+        ("-spice port=5900", Severity.LOST, "the display's password"),
+        ("-spice port=5900,tls-channel=main,disable-ticketing", Severity.LOST, "tls-channel=main"),
+    ],
+)
+def test_what_a_screen_cannot_have_is_told(words: str, severity: Severity, what: str) -> None:
+    assert what in told(imported(f"{BARE} {words}"), severity)
+
+
+def test_spice_that_lets_nobody_in_is_not_opened() -> None:
+    guest = imported(f"{BARE} -spice port=5900")
+    assert guest.spec.display.password_file == "/etc/qsup/secrets/web1-spice"
+
+
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [

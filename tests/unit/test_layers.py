@@ -31,7 +31,7 @@ LEAVES: Final = frozenset(
         "paths",
         "phase",
     }
-    | {"units"}
+    | {"secret", "units"}
 )
 """Modules that import nothing of the rest, only each other; the empty name is ``qsup`` itself."""
 

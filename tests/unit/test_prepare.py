@@ -139,26 +139,42 @@ def test_qemu_img_is_looked_for_beside_qemu_first(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("held", "made"), [(b"hush", b"hush"), (b"hush\n", b"hush"), (b"a b\r\n", b"a b"), (b"\n\n", b"\n")]
+    ("held", "made"),
+    [
+        (b"hush", b"hush"),
+        (b"hush\n", b"hush"),
+        (b"a b\r\n", b"a b"),
+        (b"12345678\r\n", b"12345678"),
+        ("hüsh".encode(), "hüsh".encode()),
+    ],
 )
 async def test_a_password_is_copied_without_the_end_of_its_line(
     held: bytes, made: bytes, images: Path
 ) -> None:
     (images / "password").write_bytes(held)
-    await prepare([CopySecret(str(images / "password"), str(images / "copy"), SOURCE)], "/q")
+    await prepare([CopySecret(str(images / "password"), str(images / "copy"), 8, SOURCE)], "/q")
     assert (images / "copy").read_bytes() == made
     assert stat.S_IMODE((images / "copy").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(
     ("held", "why"),
-    [(b"", "is empty"), (b"\n", "is empty"), (b"hush" * 2000, "so it is no password")],
-    ids=["nothing", "no password", "too much"],
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"hush-hush", "holds more than the 8 bytes"),
+        (b"hush" * 2000, "holds more than the 8 bytes"),
+        (b"hush\nno", "holds more than one line"),
+        (b"hush\n\n", "holds more than one line"),
+        (b"hush\0", "or control characters"),
+        (b"hush\xff", "is no UTF-8"),
+    ],
+    ids=["nothing", "no password", "long", "too much", "two lines", "an empty line", "a NUL", "no text"],
 )
 async def test_what_is_no_password_is_refused_without_showing_it(held: bytes, why: str, images: Path) -> None:
     (images / "password").write_bytes(held)
     with pytest.raises(LaunchError, match=why) as refused:
-        await prepare([CopySecret(str(images / "password"), str(images / "copy"), SOURCE)], "/q")
+        await prepare([CopySecret(str(images / "password"), str(images / "copy"), 8, SOURCE)], "/q")
     assert "hush" not in str(refused.value)
     assert names(images) == {"password"}
 
@@ -171,3 +187,9 @@ async def test_a_text_becomes_a_private_file_under_any_umask(images: Path) -> No
         os.umask(before)
     assert (images / "text").read_text() == "hush\n"
     assert stat.S_IMODE((images / "text").stat().st_mode) == 0o600
+
+
+async def test_a_fifo_in_the_place_of_a_password_is_not_waited_for(images: Path) -> None:
+    os.mkfifo(images / "password")
+    with pytest.raises(LaunchError, match="is no regular file"):
+        await prepare([CopySecret(str(images / "password"), str(images / "copy"), 8, SOURCE)], "/q")

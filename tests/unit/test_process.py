@@ -163,3 +163,17 @@ def test_a_lock_that_cannot_be_taken_is_not_free(tmp_path: Path) -> None:
         lock.acquire(tmp_path / "lock")
     assert lock.is_held(tmp_path / "lock")
     assert not (tmp_path / "elsewhere").exists()
+
+
+async def test_the_environment_holds_what_is_named_and_nothing_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSUP_TEST_SECRET", "1")
+    out = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+    process = Process.spawn(shell("exec env"), {1: out}, TOKEN, {"PIPEWIRE_REMOTE": "/run/p w"})
+    await process.wait()
+    process.close()
+    os.close(out)
+    seen = dict(line.split("=", 1) for line in (tmp_path / "out").read_text().splitlines())
+    assert seen.keys() - {"PWD", "_", "SHLVL", "OLDPWD"} == {"PATH", "LANG", "PIPEWIRE_REMOTE"}
+    assert seen["PIPEWIRE_REMOTE"] == "/run/p w"

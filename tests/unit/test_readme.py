@@ -61,6 +61,16 @@ def test_the_commands_of_the_tour_are_those_that_the_tour_types() -> None:
         assert f'"{program}", "{first}"' in TOUR or f'"{first}"' in TOUR, (program, words)
 
 
+def test_the_profiles_and_their_samples_are_those_that_there_are() -> None:
+    section = README.partition("| profile | for |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()[2:]]
+    told = {row[0].strip("`"): re.match(r"`(.+?)`: ", row[3]) for row in rows}
+    assert set(told) == {path.stem for path in (ROOT / "configs/profiles").glob("*.toml")}
+    guests = load(ROOT / "configs").guests
+    for profile, sample in told.items():
+        assert profile == "windows-virtio" or (sample and profile in guests[sample[1]].profile), profile
+
+
 def test_the_example_of_a_guest_file_is_a_guest_file(tmp_path: Path) -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     for folder in ("guests", "profiles"):

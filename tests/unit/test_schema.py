@@ -94,6 +94,8 @@ def test_nothing_is_refused_that_qsup_takes(text: str, tmp_path: Path) -> None:
 
 def test_a_part_of_a_guest_and_specifiers_are_valid() -> None:
     assert errors("guest", {"disk": {"root": {"read-only": True}}}) == []
+    assert errors("profile", {"disk": {"*": {"bus": "sata"}}}) == []
+    assert errors("profile", {"disk": {"*": {"bus": "sato"}}})
     assert (
         errors("guest", {"nic": {"lan": {"mac": "52:54:00:00:00:0%i", "forward": ["tcp::808%i:80"]}}}) == []
     )

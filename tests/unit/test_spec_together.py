@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 MICROVM = "machine.type = 'microvm'\n"
 WRONG = {
     "machine.accel = 'tcg'\nclock.pit-tick = 'delay'": "clock.pit-tick: is about KVM's timer",
+    "machine.usb = 'none'\nusb.a = { bus = 1, port = '1' }": 'usb.a: needs USB, and machine.usb is "none"',
+    "machine.usb = 'none'\nusb-redirect.a.address = '127.0.0.1:1'": "usb-redirect.a: needs USB",
+    "machine.usb = 'none'\ndisk.a = { file = '/a', bus = 'usb' }": "disk.a.bus: needs USB",
+    "machine.usb = 'none'\ncdrom.a.bus = 'usb'": "cdrom.a.bus: needs USB",
+    "machine.usb = 'none'\ncloud-init.bus = 'usb'": "cloud-init.bus: needs USB",
+    "machine.usb = 'none'\nserial.a.type = 'usb'": "serial.a.type: needs USB",
+    "machine.usb = 'none'\ninput.keyboard = 'usb'": "input.keyboard: needs USB",
+    "machine.usb = 'none'\ninput.pointer = 'usb-mouse'": "input.pointer: needs USB",
+    "machine.usb = 'none'\nsound.model = 'usb'": "sound.model: needs USB",
     MICROVM + "clock.hpet = true": "clock.hpet: a microvm never has an HPET",
     MICROVM + "watchdog.model = 'i6300esb'": 'watchdog.model: a microvm has no PCI bus; use "ib700"',
     "machine.type = 'pc'\nwatchdog.model = 'itco'": 'watchdog.model: "itco" is a part of the q35 board',
@@ -54,6 +63,7 @@ def test_what_does_not_go_together_is_told(text: str, tmp_path: Path) -> None:
         MICROVM + "serial.a.type = 'virtio'\nwatchdog.model = 'ib700'\npanic.enabled = true",
         "machine.accel = 'auto'\nclock.pit-tick = 'delay'\nhyperv.enabled = true",
         "".join(f"serial.{name}.type = 'virtio'\n" for name in "abcdefgh"),
+        "machine.usb = 'none'\ndisplay.type = 'vnc'\ninput.keyboard = 'virtio'\ndisk.a.file = '/a'",
         "smbios = { bios-date = '12/31/2026', bios-release = '0.255' }",
     ],
 )

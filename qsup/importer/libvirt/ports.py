@@ -133,12 +133,12 @@ def _vdagent(draft: Draft, channel: Element, name: str) -> None:
     source = channel.child("source")
     mouse = source.child("mouse") if source is not None else None
     clipboard = source.child("clipboard") if source is not None else None
-    words = ["qemu-vdagent,id=vdagent,name=vdagent"]
+    words = ["qemu-vdagent,id=clipboard,name=vdagent"]
     if clipboard is not None:
         words.append(f"clipboard={'on' if switch(clipboard, 'copypaste') else 'off'}")
     if mouse is not None:
         words.append(f"mouse={'on' if mouse.get('mode') == 'client' else 'off'}")
-    device = f"virtserialport,chardev=vdagent,name={name or SPICE_AGENT}"
+    device = f"virtserialport,chardev=clipboard,name={name or SPICE_AGENT}"
     draft.pass_on(
         channel.shown(),
         [

@@ -192,6 +192,9 @@ def _video(draft: Draft, devices: Element) -> None:
     videos = devices.children("video")
     chosen = next((one for one in videos if (m := one.child("model")) and m.peek("primary") == "yes"), None)
     chosen = chosen or next(iter(videos), None)
+    if chosen is None and draft.get("display", "type"):
+        draft.here = at(devices)
+        draft.set("video", "type", to="std")
     for video in videos:
         reader = Reader(draft, video)
         model = video.child("model")
@@ -222,7 +225,9 @@ def _card(draft: Draft, model: Element, kind: str | None) -> None:
     if speed is not None:
         speed.settle()
     draft.set("video", "type", to=kind)
-    vram, heads = number(model.get("vgamem") or model.get("vram")), number(model.get("heads"))
+    # Of qxl `vram` is another memory, beside that of the picture.
+    picture = model.get("vgamem") if kind == "qxl" else model.get("vram")
+    vram, heads = number(picture), number(model.get("heads"))
     for key in ("ram", "vram", "vram64", "vgamem", "primary", "blob", "edid"):
         model.get(key)
     if vram and kind in ("std", "qxl", "bochs", "vmware"):
@@ -230,8 +235,7 @@ def _card(draft: Draft, model: Element, kind: str | None) -> None:
     if heads and heads > 1:
         draft.set("video", "heads", to=heads)
     if resolution is not None:
-        draft.lost(resolution.shown(), "the guest chooses its resolution")
-        resolution.settle()
+        draft.set("video", "resolution", to=f"{resolution.get('x')}x{resolution.get('y')}")
 
 
 def _input(draft: Draft, devices: Element) -> None:
@@ -313,14 +317,28 @@ def _sound(draft: Draft, devices: Element) -> None:
 
 
 def _backend(draft: Draft, audio: Element | None) -> None:
+    """Without `<audio>` libvirt chooses as qsup does."""
     if audio is None:
-        spice = draft.get("display", "type") == "spice"
-        draft.set("sound", "backend", to="spice" if spice else "none")
         return
     reader = Reader(draft, audio)
     kind = reader.pick(audio, "type", BACKENDS, "none")
+    server = _server(audio, kind)
+    if kind in ("pa", "pipewire") and server is None:
+        draft.lost(audio.shown(), "name the socket of the sound server: sound.server")
+        kind = "none"
     draft.set("sound", "backend", to=kind)
+    draft.set("sound", "server", to=server)
     if kind == "wav":
         draft.set("sound", "file", to=audio.get("path"))
     if audio.children("input", "output") or audio.get("timerPeriod"):
         draft.differs(audio.shown(), "QEMU's own settings of the backend hold")
+
+
+def _server(audio: Element, kind: str | None) -> str | None:
+    """The socket of PulseAudio's or PipeWire's server, if the domain tells where it is."""
+    name, directory = audio.get("serverName"), audio.get("runtimeDir")
+    if kind == "pa" and name is not None and name.removeprefix("unix:").startswith("/"):
+        return name.removeprefix("unix:")
+    if kind == "pipewire" and directory is not None:
+        return f"{directory}/pipewire-0"
+    return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qsup.argv.quote import comma
+from qsup.importer.qemu.board import size
 from qsup.units import Size
 
 if TYPE_CHECKING:
+    from qsup.importer.draft import Draft
     from qsup.importer.qemu.command import Command, Part
     from qsup.importer.qemu.words import Keys
 
@@ -171,17 +173,14 @@ def _spice(command: Command, part: Part) -> None:
             draft.lost(f"port={port}", "with display.tls the port is a TLS one")
     draft.set("display", "tls", to=keys.take("x509-dir"))
     keys.drop("x509-key-file", "x509-cert-file", "x509-cacert-file", "seamless-migration")
-    if keys.switch("disable-ticketing") is not True and keys.take("password-secret", "password") is not None:
-        name = f"/etc/qsup/secrets/{draft.name}-spice"
-        draft.set("display", "password-file", to=name)
-        draft.lost("the display's password", f"it is not copied; write it to {name}")
+    _spice_password(draft, keys)
     if keys.switch("gl"):
         draft.set("display", "gl", to=True)
     draft.set("display", "render-node", to=keys.take("rendernode"))
     for key in ("tls-channel", "plaintext-channel"):
-        channels = keys.every(key)
-        if channels:
-            draft.lost(
+        if channels := keys.every(key):
+            tell = draft.differs if draft.get("display", "tls") else draft.lost
+            tell(
                 f"{key}={', '.join(channels)}", "with display.tls all channels are encrypted, without it none"
             )
     if keys.switch("sasl"):
@@ -190,6 +189,16 @@ def _spice(command: Command, part: Part) -> None:
     if left:
         words = ",".join(f"{key}={comma(value)}" for key, value in left.items())
         draft.pass_on("settings of SPICE", ["-spice", words])
+
+
+def _spice_password(draft: Draft, keys: Keys) -> None:
+    """Without a password, and without being told so, QEMU's SPICE lets nobody in until it gets one."""
+    given = keys.take("password-secret", "password")
+    if keys.switch("disable-ticketing") or (given is None and keys.peek("sasl") is not None):
+        return
+    name = f"/etc/qsup/secrets/{draft.name}-spice"
+    draft.set("display", "password-file", to=name)
+    draft.lost("the display's password", f"it is not copied; write it to {name}")
 
 
 def _video(command: Command) -> None:
@@ -210,9 +219,9 @@ def _video(command: Command) -> None:
                 command.keep(part)
             continue
         _card(command, part)
-    if command.is_bare("vga") and draft.get("video", "type") is None and draft.get("display", "type"):
+    if draft.get("video", "type") is None and draft.get("display", "type"):
         draft.here = "the whole"
-        draft.set("video", "type", to="std")
+        draft.set("video", "type", to="std" if command.is_bare("vga") else "none")
 
 
 def _card(command: Command, part: Part) -> None:
@@ -221,16 +230,15 @@ def _card(command: Command, part: Part) -> None:
     draft.set("video", "type", to=kind)
     keys.drop("driver", "id")
     command.place(part)
-    megabytes = keys.number("vgamem_mb")
-    if kind == "vmware":
-        megabytes = megabytes or 0
-    vgamem = keys.number("vgamem")
-    bytes_ = (megabytes << 20) if megabytes else vgamem
+    memory = size(keys.take("vgamem_mb")) or size(keys.take("vgamem"), "b")
     keys.drop("ram_size", "vram_size", "vram64_size_mb", "ram_size_mb", "vram_size_mb", "edid", "blob")
-    if bytes_ and kind in ("std", "qxl", "bochs", "vmware"):
-        draft.set("video", "memory", to=str(Size(bytes_)))
+    draft.set("video", "memory", to=str(Size(memory)) if memory else None)
     heads = keys.number("max_outputs")
     draft.set("video", "heads", to=heads if heads and heads > 1 else None)
+    width, height = keys.peek("xres"), keys.peek("yres")
+    if width and height:
+        draft.set("video", "resolution", to=f"{width}x{height}")
+        keys.drop("xres", "yres")
     if keys.switch("virgl"):
         draft.set("video", "type", to="virtio-gl")
     command.tell_left(part)
@@ -304,9 +312,26 @@ def _sound(command: Command) -> None:
         draft.set("sound", "model", to=OLD_CARDS.get(part.keys.take("model") or ""))
         backend = part
     if draft.get("sound", "model") is not None:
-        kind = BACKENDS.get(backend.keys.take("driver") or "") if backend is not None else "none"
-        if backend is not None and kind is None:
-            command.lost(backend, "qsup has no such backend for sound")
-        draft.set("sound", "backend", to=kind or "none")
-        if kind == "wav" and backend is not None:
-            draft.set("sound", "file", to=backend.keys.take("path"))
+        _backend(command, backend)
+
+
+def _backend(command: Command, backend: Part | None) -> None:
+    draft = command.draft
+    if backend is None:
+        draft.set("sound", "backend", to="none")
+        return
+    command.at(backend)
+    keys = backend.keys
+    kind = BACKENDS.get(keys.take("driver") or "")
+    server = (keys.take("server") or "").removeprefix("unix:") if kind == "pa" else ""
+    if kind is None:
+        command.lost(backend, "qsup has no such backend for sound")
+    elif kind in ("pa", "pipewire") and not server.startswith("/"):
+        command.lost(backend, "name the socket of the sound server: sound.server")
+        kind = None
+    draft.set("sound", "backend", to=kind or "none")
+    draft.set("sound", "server", to=server if kind == "pa" else None)
+    draft.set("sound", "file", to=keys.take("path") if kind == "wav" else None)
+    keys.drop("id", "model")
+    if kind is not None and keys.left():
+        draft.differs(backend.option.shown(), "QEMU's own settings of the backend hold")

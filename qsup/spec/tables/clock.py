@@ -34,7 +34,10 @@ class Clock(Section, frozen=True, kw_only=True):
 
     base: Annotated[
         ClockBase,
-        about("What the clock on the board shows: `utc`; Windows expects `localtime`.", qemu="-rtc base="),
+        about(
+            "What the clock on the board shows: `utc`; Windows expects `localtime`, which is that of the daemon.",
+            qemu="-rtc base=",
+        ),
     ] = ClockBase.UTC
     drift_fix: Annotated[
         DriftFix,

@@ -40,6 +40,15 @@ class Iommu(StrEnum):
     VIRTIO = "virtio"
 
 
+class UsbController(StrEnum):
+    """What USB devices sit on."""
+
+    XHCI = "xhci"
+    EHCI = "ehci"
+    UHCI = "uhci"
+    NONE = "none"
+
+
 class Machine(Section, frozen=True, kw_only=True):
     """The board."""
 
@@ -87,6 +96,14 @@ class Machine(Section, frozen=True, kw_only=True):
             qemu="-device intel-iommu|virtio-iommu-pci",
         ),
     ] = Iommu.NONE
+
+    usb: Annotated[
+        UsbController,
+        about(
+            "The USB controller, which is there when something sits on it: `xhci`; `ehci` and the slow `uhci`, for guests that know no newer one; `none`. The three have room for 15, 6 and 9 devices.",
+            qemu="-device qemu-xhci|ich9-usb-ehci1|piix3-usb-uhci",
+        ),
+    ] = UsbController.XHCI
 
     def wrong(self) -> Iterator[Finding]:
         """What a kind of machine does not have."""
