@@ -35,6 +35,8 @@ class Configuration(msgspec.Struct, frozen=True):
     files: dict[str, str]
     """Of every guest, usable or not, its file."""
     daemon: DaemonConfig
+    daemon_broken: bool
+    """Whether ``qsup.toml`` is there and cannot be used: ``daemon`` holds the defaults then."""
     problems: tuple[Problem, ...]
     by_guest: dict[str, tuple[Problem, ...]]
     """The problems of each guest whose file is there and cannot be used."""
@@ -80,7 +82,8 @@ def load(config: Path, instead: Mapping[str, bytes] = NOTHING) -> Configuration:
     return Configuration(
         guests={name: guest.spec for name, guest in declared.items() if name not in by_guest},
         files={name: f"{root}/{layers.file(name)}" for name in layers.names},
-        daemon=daemon,
+        daemon=daemon or DaemonConfig(),
+        daemon_broken=daemon is None,
         # A problem of a profile is one problem, however many guests take the profile.
         problems=tuple(sorted(set(problems), key=_order)),
         by_guest=by_guest,
@@ -92,18 +95,19 @@ def _order(problem: Problem) -> tuple[str, int, str]:
     return problem.file, problem.line or 0, problem.key
 
 
-def _daemon(root: str, problems: list[Problem]) -> DaemonConfig:
+def _daemon(root: str, problems: list[Problem]) -> DaemonConfig | None:
+    """What the daemon's own file says, and without one the defaults; None if it is there and cannot be used."""
     if not os.path.lexists(f"{root}/{DAEMON_FILE}"):
         return DaemonConfig()
     document = read(root, DAEMON_FILE)
     if isinstance(document, Problem):
         problems.append(document)
-        return DaemonConfig()
+        return None
     spec, findings = _convert(DaemonConfig, document.table, root, frozenset())
     if isinstance(spec, DaemonConfig):
         findings = list(wrong(spec))
     problems.extend(document.problem(path, message) for path, message in findings)
-    return spec if isinstance(spec, DaemonConfig) and not findings else DaemonConfig()
+    return spec if isinstance(spec, DaemonConfig) and not findings else None
 
 
 def _guest(
