@@ -139,6 +139,13 @@ def _events(options: Options) -> int:
         return events(daemon, options)
 
 
+def _alert(options: Options) -> int:
+    from qsup.cli.alert import test
+
+    with client(options) as daemon:
+        return test(daemon, options)
+
+
 def _check(options: Options) -> int:
     from qsup.cli.check import check
 
@@ -189,6 +196,7 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "log": _log,
     "console": _console,
     "events": _events,
+    "alert": _alert,
     "check": _check,
     "import": _import,
     "new": _new,

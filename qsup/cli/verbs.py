@@ -37,6 +37,7 @@ VERBS = {
     "console": Verb("guest-console", ONE, "attach the terminal to a serial port; Ctrl-] leaves"),
     "log": Verb("guest-log", ONE, "show what a guest printed on its serial port"),
     "events": Verb("query-events", ANY, "show what happened"),
+    "alert": Verb("alert-test", NONE, "send a test message through an alert"),
     "argv": Verb("guest-argv", ONE, "show the command line that the next start would execute"),
     "qmp": Verb("guest-qmp", ONE, "pass a QMP command to a guest's QEMU"),
     "check": Verb("check-config", NONE, "check guest files; needs no daemon"),

@@ -23,6 +23,7 @@ Globs = Annotated[tuple[Glob, ...], Meta(min_length=1, max_length=1024)]
 SerialId = Annotated[str, Meta(max_length=20, description="A serial port's id; without it the first.")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="Seconds.")]
 Lines = Annotated[int, Meta(ge=0, le=10_000)]
+AlertName = Annotated[str, Meta(min_length=1, max_length=64, description="The name of an `[[alert]]`.")]
 Format = Literal["json", "text"]
 
 TAIL: Final = 256 * 1024
@@ -190,6 +191,14 @@ class QueryEvents(Command, frozen=True):
     names: Globs | None = None
 
 
+class AlertTest(Command, frozen=True):
+    """Sends a test message through an alert, and tells how each way went. ``guest`` is whom it seems to be about."""
+
+    NAME = "alert-test"
+    alert: AlertName
+    guest: GuestName | None = None
+
+
 class QueryVersion(Command, frozen=True):
     """The versions of qsup and of what it stands on."""
 
@@ -211,7 +220,7 @@ class QuerySchema(Command, frozen=True):
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
     QueryGuests, QueryGuest, GuestWhy, GuestArgv, GuestQmp, GuestLog, GuestConsole, CheckConfig, ReloadConfig,
-    QueryEvents, QueryVersion, QueryCommands, QuerySchema,
+    QueryEvents, AlertTest, QueryVersion, QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

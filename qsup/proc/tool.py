@@ -64,7 +64,7 @@ def _spawned(argv: Sequence[str], environment: Mapping[str, str], fds: Mapping[i
     actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in fds.items()]
     try:
         return os.posix_spawn(
-            argv[0], list(argv), environment,
+            argv[0], list(argv), {name: value.encode() for name, value in environment.items()},
             file_actions=actions, setsid=True, setsigmask=[], setsigdef=CATCHABLE,
         )  # fmt: skip
     except OSError as error:

@@ -12,7 +12,7 @@ import msgspec
 from qsup.argv.invocation import Invocation, Listener, Option
 from qsup.bus import Bus
 from qsup.cause import Cause
-from qsup.errors import GuestNotFound, QsupError
+from qsup.errors import GuestNotFound, QsupError, UsageError
 from qsup.guest.view import EndView, GuestView
 from qsup.phase import Phase, Verb, Wanted
 
@@ -146,6 +146,26 @@ class FakeReload:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+@dataclass
+class FakeDelivery:
+    way: str
+    to: str
+    done: bool
+    message: str
+
+
+class FakeAlerts:
+    """One alert, ``ops``, whose webhook is down."""
+
+    async def test(self, name: str, guest: str, phase: str | None) -> list[FakeDelivery]:
+        if name != "ops":
+            raise UsageError(f'there is no alert "{name}"; there are: ops')
+        return [
+            FakeDelivery("command", "/usr/local/bin/page", True, f"delivered: {guest}, {phase}"),
+            FakeDelivery("webhook", "https://example.org", False, "it answered 500 \x1b[31mOops"),
+        ]
 
 
 class FakeSupervisor:

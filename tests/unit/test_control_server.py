@@ -397,7 +397,7 @@ async def test_every_command_has_a_handler_and_a_schema(bench: Bench) -> None:
     assert all(entry["description"] and entry["arguments"]["type"] == "object" for entry in schema.values())
     for name in COMMANDS.keys() - {"guest-console"}:
         required = schema[name]["arguments"].get("required", [])
-        given = {key: {"name": "web1", "command": "stop"}[key] for key in required}
+        given = {key: {"name": "web1", "command": "stop", "alert": "ops"}[key] for key in required}
         if name.startswith("guest-"):
             given["name"] = "web1"
         assert "return" in await client.ask(name, **given), name

@@ -47,9 +47,12 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight"}),
     "order": frozenset(),
     "supervisor": frozenset({"spec", "argv", "proc", "qmp", "probe", "preflight", "guest", "order"}),
+    "alerts": frozenset({"spec", "proc"}),
     "control": frozenset({"spec", "argv", "proc", "qmp", "guest", "supervisor"}),
     "watch": frozenset(),
-    "daemon": frozenset({"spec", "argv", "proc", "qmp", "probe", "guest", "supervisor", "control", "watch"}),
+    "daemon": frozenset(
+        {"spec", "argv", "proc", "qmp", "probe", "guest", "supervisor", "alerts", "control", "watch"}
+    ),
     "cli": frozenset({"control"}),
 }
 """What each part may import beside leaves and itself. A new part has to be given its place here."""
@@ -68,9 +71,14 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "guest")
+PURE_PARTS: Final = ("spec", "argv", "importer", "guest", "alerts")
 WITH_IO: Final = frozenset(
     {
+        "alerts.alerts",
+        "alerts.deliver",
+        "alerts.lane",
+        "alerts.threads",
+        "alerts.webhook",
         "spec.files",
         "spec.load",
         "guest.actor",
