@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qsup import __version__, paths
+from qsup.alerts.alerts import Alerts
 from qsup.bus import Bus
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
@@ -110,7 +111,8 @@ class Daemon:
         self._notifier = Notifier.from_environment()
         self._changes = ConfigWatch(where.config)
         self._supervisor = Supervisor(where, self._bus)
-        self._server = ControlServer(where.control_socket, self._supervisor)
+        self._alerts = Alerts(self._bus)
+        self._server = ControlServer(where.control_socket, self._supervisor, self._alerts)
         self._leave = asyncio.Event()
         self._reload = asyncio.Event()
 
@@ -118,7 +120,8 @@ class Daemon:
         """Serve until SIGTERM or SIGINT."""
         self._listen_to_signals()
         async with asyncio.TaskGroup() as tasks:
-            self._bus.hooks.append(self._tell)
+            self._alerts.apply(self._supervisor.configuration().daemon)
+            self._bus.hooks += [self._tell, self._alerts.hear]
             self._report_problems()
             services = [tasks.create_task(self._supervisor.run())]
             await self._supervisor.adopted.wait()
@@ -130,6 +133,7 @@ class Daemon:
             await self._leave.wait()
             self._notifier.stopping("leaving; guests go on running")
             await self._server.close()
+            await self._alerts.close()
             self._say_goodbye()
             for service in services:
                 service.cancel()
@@ -167,10 +171,12 @@ class Daemon:
             log.warning("%s", problem)
 
     def _tell(self, event: Event) -> None:
-        """Write what is announced to the log, and keep the line that systemctl shows up to date."""
+        """Write what is announced to the log; keep the line that systemctl shows, and the alerts, up to date."""
         log.log(*_line(event))
         if event.kind is Kind.PHASE:
             self._notifier.status(self._summary())
+        elif event.kind is Kind.RELOADED:
+            self._alerts.apply(self._supervisor.configuration().daemon)
 
     async def _reload_on_signal(self) -> None:
         while True:
@@ -216,6 +222,12 @@ def _line(event: Event) -> tuple[int, str]:
             return logging.INFO, f"{data['name']}: ready after {data['after']} s: {data['detail']}"
         case Kind.NOTICE:
             return logging.INFO, f"{data['name']}: {data['message']}"
+        case Kind.ALERT_FAILED:
+            return (
+                logging.WARNING,
+                f"{data['name']}: alert {data['alert']} does not get through by {data['way']}"
+                f" to {data['to']}: {data['message']}; this is told once until it does",
+            )
         case Kind.SPEC:
             return (
                 logging.INFO,

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """``name, message``: something about a guest that changes no phase."""
     SPEC = "GUEST_SPEC"
     """``name, change, paths``: ``added``, ``changed`` or ``removed`` a file; ``forgotten`` a guest without one."""
+    ALERT_FAILED = "ALERT_FAILED"
+    """``name, alert, way, to, message``: a message about a guest did not reach somebody; told once until one does."""
     RELOADED = "CONFIG_RELOADED"
     """``added, changed, removed, problems``: the configuration was read again."""
 

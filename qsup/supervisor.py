@@ -364,9 +364,11 @@ class Supervisor:
         return await self._actor(name).qmp(command, arguments)
 
     async def reload(self) -> Reload:
-        """Read the configuration again; no running guest is disturbed."""
+        """Read the configuration again; no running guest is disturbed, and a broken ``qsup.toml`` holds as it was."""
         async with self._reloading:
             new = await asyncio.to_thread(load, self.paths.config)
+            if new.daemon_broken:
+                new = msgspec.structs.replace(new, daemon=self._configuration.daemon)
             old, self._configuration = self._configuration, new
             self._host.qemu_binary = str(new.daemon.qemu_binary)
             self._host.programs = Programs(new.daemon)

@@ -65,6 +65,7 @@ class Options(argparse.Namespace):
     output: str | None = None
     strict: bool = False
     why: bool = False
+    guest: str | None = None
 
 
 def parse(words: list[str]) -> Options:
@@ -175,6 +176,14 @@ def _add_events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=duration, metavar="TIME", help="how far to look back: 30s, 5min, or seconds"
     )
+
+
+def _add_alert(parser: argparse.ArgumentParser) -> None:
+    deeds = parser.add_subparsers(dest="kind", metavar="test", required=True)
+    test = deeds.add_parser("test", help="send a message through an alert, now, and tell how each way went")
+    test.add_argument("name", metavar="NAME", help="the alert's name in qsup.toml")
+    test.add_argument("--guest", metavar="GUEST", help="whom the message seems to be about")
+    test.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
 def _add_qmp(parser: argparse.ArgumentParser) -> None:
@@ -289,6 +298,7 @@ _SPECIAL: Final = {
     "log": _add_log,
     "console": _add_console,
     "events": _add_events,
+    "alert": _add_alert,
     "qmp": _add_qmp,
     "check": _add_check,
     "import": _add_import,

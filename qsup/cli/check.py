@@ -24,11 +24,12 @@ from qsup.cli.selection import by_directory, guests_of
 from qsup.control.client import Client
 from qsup.control.text import printable
 from qsup.errors import QsupError, SpecError, UsageError
+from qsup.preflight import alerts
 from qsup.preflight.survey import NO_LAUNCH, survey
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc import lock
-from qsup.spec.load import load
+from qsup.spec.load import DAEMON_FILE, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,8 @@ def check(options: Options) -> int:
         found += _wrong(configuration, directory, names, labels)
         if options.host:
             found += _lacking(configuration, directory, names, daemon)
+            if not labels or DAEMON_FILE in labels:
+                found += _lacking_for_alerts(configuration, directory)
     if options.json:
         show_json({"guests": guests, "findings": msgspec.to_builtins(found)})
     else:
@@ -164,6 +167,14 @@ def _lacking(
             yield Finding(kind, None, None, None, "", message)
         else:
             yield _of(configuration.sources[guest].problem(path, message), kind, guest, directory)
+
+
+def _lacking_for_alerts(configuration: Configuration, directory: Path) -> Iterator[Finding]:
+    source = configuration.daemon_source
+    if source is not None:
+        for path, message, fatal in alerts.obstacles(configuration.daemon):
+            kind = Kind.HOST if fatal else Kind.NOTE
+            yield _of(source.problem(path, message), kind, None, directory)
 
 
 def _of(problem: Problem, kind: Kind, guest: str | None, directory: Path) -> Finding:

@@ -193,6 +193,13 @@ def _crash(options: Options) -> int:
         return crash(daemon, options)
 
 
+def _alert(options: Options) -> int:
+    from qsup.cli.alert import test
+
+    with client(options) as daemon:
+        return test(daemon, options)
+
+
 def _check(options: Options) -> int:
     from qsup.cli.check import check
 
@@ -246,6 +253,7 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "console": _console,
     "events": _events,
     "crash": _crash,
+    "alert": _alert,
     "check": _check,
     "import": _import,
     "new": _new,

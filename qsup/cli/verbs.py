@@ -43,6 +43,7 @@ VERBS = {
     "events": Verb("query-events", ANY, "show what happened"),
     "crashes": Verb("query-crashes", ANY, "list the bundles that abnormal ends have left", quick=True),
     "crash": Verb("query-crash", NONE, "show or export such a bundle"),
+    "alert": Verb("alert-test", NONE, "send a test message through an alert"),
     "argv": Verb("guest-argv", ONE, "show the command line that the next start would execute"),
     "qmp": Verb("guest-qmp", ONE, "pass a QMP command to a guest's QEMU"),
     "check": Verb("check-config", NONE, "check guest files; needs no daemon"),

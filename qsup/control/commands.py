@@ -25,6 +25,7 @@ SerialId = Annotated[str, Meta(max_length=20, description="A serial port's id; w
 CrashId = Annotated[str, Meta(min_length=1, max_length=80, description="A bundle's id.")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="Seconds.")]
 Lines = Annotated[int, Meta(ge=0, le=10_000)]
+AlertName = Annotated[str, Meta(min_length=1, max_length=64, description="The name of an `[[alert]]`.")]
 Format = Literal["json", "text"]
 
 TAIL: Final = 256 * 1024
@@ -245,6 +246,14 @@ class CrashRead(Command, frozen=True):
     offset: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
 
 
+class AlertTest(Command, frozen=True):
+    """Sends a test message through an alert, and tells how each way went. ``guest`` is whom it seems to be about."""
+
+    NAME = "alert-test"
+    alert: AlertName
+    guest: GuestName | None = None
+
+
 class QueryVersion(Command, frozen=True):
     """The versions of qsup and of what it stands on."""
 
@@ -266,8 +275,8 @@ class QuerySchema(Command, frozen=True):
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
     QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestDrill, GuestArgv, GuestQmp, GuestLog, GuestConsole,
-    CheckConfig, ReloadConfig, QueryEvents, QueryCrashes, QueryCrash, CrashRead, QueryVersion, QueryCommands,
-    QuerySchema,
+    CheckConfig, ReloadConfig, QueryEvents, QueryCrashes, QueryCrash, CrashRead, AlertTest, QueryVersion,
+    QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

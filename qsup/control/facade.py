@@ -1,4 +1,7 @@
-"""What the control socket needs of the daemon: the facade of :class:`qsup.supervisor.Supervisor`, as protocols."""
+"""What the control socket needs of the daemon, as protocols.
+
+:class:`qsup.supervisor.Supervisor` is what it knows as ``Guests``, :class:`qsup.alerts.alerts.Alerts` as ``Alerts``.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,33 @@ class Console(Protocol):
 
     def tail(self, limit: int) -> bytes:
         """The last ``limit`` bytes of the port's log."""
+
+
+class Delivery(Protocol):
+    """What became of a message on one way."""
+
+    @property
+    def way(self) -> str:
+        """The key that declares the way."""
+
+    @property
+    def to(self) -> str:
+        """Where it leads."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the message has arrived there."""
+
+    @property
+    def message(self) -> str:
+        """How it went, as a sentence."""
+
+
+class Alerts(Protocol):
+    """The alerts that the daemon sends."""
+
+    async def test(self, name: str, guest: str, phase: str | None) -> Sequence[Delivery]:
+        """Send a test message about a guest; raise UsageError if no alert has this name."""
 
 
 class Guests(Protocol):

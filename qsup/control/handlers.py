@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qsup import clock
 from qsup.control import commands as c
@@ -12,6 +12,7 @@ from qsup.control.acts import Acts
 from qsup.control.crashes import Crashes
 from qsup.control.protocol import event_object
 from qsup.control.results import (
+    AlertTested,
     Attached,
     Check,
     CommandLine,
@@ -30,18 +31,22 @@ from qsup.control.tail import last_lines
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from qsup.control.facade import Console, Guests
+    from qsup.control.facade import Alerts, Console, Guests
     from qsup.events import Event
     from qsup.guest.view import GuestView
 
     Handler = Callable[[Any, str], Awaitable[Any]]
 
+NO_GUEST: Final = "test"
+"""What a test message is about that is about no guest."""
+
 
 class Handlers:
     """Answers commands. ``close`` ends what it still does in the name of clients that have gone."""
 
-    def __init__(self, guests: Guests) -> None:
+    def __init__(self, guests: Guests, alerts: Alerts) -> None:
         self._guests = guests
+        self._alerts = alerts
         self._acts = Acts(guests)
         crashes = Crashes(guests)
         self._table: dict[type[c.Command], Handler] = {
@@ -59,6 +64,7 @@ class Handlers:
             c.QueryCrashes: crashes.query_crashes,
             c.QueryCrash: crashes.query_crash,
             c.CrashRead: crashes.crash_read,
+            c.AlertTest: self._alert_test,
             c.QueryVersion: self._query_version,
             c.QueryCommands: self._query_commands,
             c.QuerySchema: self._query_schema,
@@ -164,6 +170,12 @@ class Handlers:
             return False
         # Globs are matched with the event's own guest: it may have gone, and its name with it.
         return query.names is None or (event.guest is not None and matches(event.guest, query.names))
+
+    async def _alert_test(self, command: c.AlertTest, _by: str) -> AlertTested:
+        guest, phase = NO_GUEST, None
+        if command.guest is not None:
+            guest, phase = command.guest, self._guests.view(command.guest).phase
+        return AlertTested.of(command.alert, await self._alerts.test(command.alert, guest, phase))
 
     async def _query_version(self, _query: c.QueryVersion, _by: str) -> dict[str, Any]:
         return self._guests.version

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qsup.argv.invocation import Invocation
+    from qsup.control.facade import Delivery
     from qsup.drill.hold import Report
     from qsup.errors import QsupError
     from qsup.guest.view import EndView, GuestView, IllView
@@ -262,6 +263,28 @@ class Reloaded(Result, frozen=True):
     changed: tuple[str, ...]
     removed: tuple[str, ...]
     problems: tuple[str, ...]
+
+
+class Delivered(Result, frozen=True):
+    """What became of a message on one way; ``message`` is a sentence."""
+
+    way: str
+    to: str
+    done: bool
+    message: str
+
+
+class AlertTested(Result, frozen=True):
+    """How a test message of an alert went, on each of its ways."""
+
+    alert: str
+    deliveries: tuple[Delivered, ...]
+
+    @classmethod
+    def of(cls, alert: str, deliveries: Sequence[Delivery]) -> Self:
+        """The wire form of what the daemon tells."""
+        told = (Delivered(way=one.way, to=one.to, done=one.done, message=one.message) for one in deliveries)
+        return cls(alert=alert, deliveries=tuple(told))
 
 
 class Events(Result, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final, NamedTuple
 
 from qsup.spec.base import form
@@ -17,6 +18,12 @@ HTTP_URL: Final = form(
     'write "http://127.0.0.1:8080/health": a host, a port if it is not 80, and a path',
 )
 """Checks go to the host's own ports or to the guest's network, where nobody issues certificates for TLS."""
+
+WEB_URL: Final = form(
+    r"^https?://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?(/[!-~]{0,2048})?$(?!\n)",
+    'write "https://example.org/hook": a host, a port if it is not the usual one, and a path',
+)
+_WEB_URL: Final = re.compile(str(WEB_URL.pattern), re.ASCII)
 
 
 ADDRESS: Final = form(
@@ -59,6 +66,36 @@ def address_trouble(address: str) -> str | None:
 def is_loopback(address: str) -> bool:
     """Whether only this host itself gets there. For sound addresses only."""
     return ipaddress.ip_address(address).is_loopback
+
+
+class WebUrl(NamedTuple):
+    """The parts of a text in the form of ``WEB_URL``; the host stands without brackets."""
+
+    tls: bool
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, text: str) -> WebUrl:
+        """The parts, with the usual port and path where the text names none."""
+        match = _WEB_URL.fullmatch(text)
+        assert match is not None, "a URL was used that was not checked"  # noqa: S101 - a bug
+        tls = text.startswith("https:")
+        port = int(match[2][1:]) if match[2] else 443 if tls else 80
+        return cls(tls, match[1].strip("[]"), port, match[3] or "/")
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is none, as a sentence; None if it is one."""
+        return port_trouble(str(self.port))
+
+    @property
+    def origin(self) -> str:
+        """What may be shown of it: the path of a webhook is often its password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = self.port == (443 if self.tls else 80)
+        return f"http{'s' * self.tls}://{host}" + ("" if usual else f":{self.port}")
 
 
 def port_trouble(port: str) -> str | None:

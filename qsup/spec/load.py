@@ -36,6 +36,10 @@ class Configuration(msgspec.Struct, frozen=True):
     files: dict[str, str]
     """Of every guest, usable or not, its file."""
     daemon: DaemonConfig
+    daemon_broken: bool
+    """Whether ``qsup.toml`` is there and cannot be used: ``daemon`` holds the defaults then."""
+    daemon_source: Document | None
+    """``qsup.toml``, if it is there and can be read."""
     problems: tuple[Problem, ...]
     by_guest: dict[str, tuple[Problem, ...]]
     """The problems of each guest whose file is there and cannot be used."""
@@ -60,7 +64,7 @@ def load(config: Path, instead: Mapping[str, bytes] = NOTHING) -> Configuration:
     """
     root = str(config.absolute())
     problems: list[Problem] = []
-    daemon = _daemon(root, problems)
+    daemon, source = _daemon(root, problems)
     folder = Folder(root, "profiles", problems)
     profiles = {stem: folder.read(stem) for stem in folder.stems}
     # A profile that cannot be read is told of even if nobody takes it yet.
@@ -81,7 +85,9 @@ def load(config: Path, instead: Mapping[str, bytes] = NOTHING) -> Configuration:
     return Configuration(
         guests={name: guest.spec for name, guest in declared.items() if name not in by_guest},
         files={name: f"{root}/{layers.file(name)}" for name in layers.names},
-        daemon=daemon,
+        daemon=daemon or DaemonConfig(),
+        daemon_broken=daemon is None,
+        daemon_source=source,
         # A problem of a profile is one problem, however many guests take the profile.
         problems=tuple(sorted(set(problems), key=_order)),
         by_guest=by_guest,
@@ -93,18 +99,19 @@ def _order(problem: Problem) -> tuple[str, int, str, str]:
     return problem.file, problem.line or 0, problem.key, problem.message
 
 
-def _daemon(root: str, problems: list[Problem]) -> DaemonConfig:
+def _daemon(root: str, problems: list[Problem]) -> tuple[DaemonConfig | None, Document | None]:
+    """What the daemon's own file says, without one the defaults, None if it cannot be used; and the file."""
     if not os.path.lexists(f"{root}/{DAEMON_FILE}"):
-        return DaemonConfig()
+        return DaemonConfig(), None
     document = read(root, DAEMON_FILE)
     if isinstance(document, Problem):
         problems.append(document)
-        return DaemonConfig()
+        return None, None
     spec, findings = _convert(DaemonConfig, document.table, root, frozenset())
     if isinstance(spec, DaemonConfig):
         findings = list(wrong(spec))
     problems.extend(document.problem(path, message) for path, message in findings)
-    return spec if isinstance(spec, DaemonConfig) and not findings else DaemonConfig()
+    return (spec if isinstance(spec, DaemonConfig) and not findings else None), document
 
 
 def _guest(

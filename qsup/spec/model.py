@@ -161,6 +161,10 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     passt: Annotated[
         HostPath | None, about("The network of NICs of type `passt`; without it the `passt` in the PATH.")
     ] = None
+    sendmail: Annotated[
+        HostPath | None,
+        about("What the e-mail of alerts is handed to; without it the `sendmail` in the PATH."),
+    ] = None
     parallel_starts: Annotated[
         int,
         about("How many guests may be starting at one moment when all are started.", ge=1, le=256),

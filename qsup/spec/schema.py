@@ -63,7 +63,12 @@ def _key(key: Key) -> dict[str, Any]:
     if key.table is not None:
         table = _table(key.table)
         if key.array:
-            return {"type": "array", "items": table, **_most(key.declared)}
+            return {
+                "type": "array",
+                "description": table["description"],
+                "items": table,
+                **_most(key.declared),
+            }
         if not key.many:
             return table
         ids = _limits(get_args(key.kind)[0], specifiers=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsup.control.connection import Limits
 from qsup.control.server import ControlServer
-from tests.fakes.fake_supervisor import FakeSupervisor, stopped, view
+from tests.fakes.fake_supervisor import FakeAlerts, FakeSupervisor, stopped, view
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -94,7 +94,7 @@ async def running_bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """Two running guests and a stopped one; at the end nothing of the server may be left."""
     guests = FakeSupervisor(view("web1"), view("web2"), stopped("db1"))
     path = str(tmp_path / "control.sock")
-    server = ControlServer(path, guests, LIMITS)
+    server = ControlServer(path, guests, FakeAlerts(), LIMITS)
     await server.start()
     bench = Bench(path, server, guests)
     yield bench

@@ -17,7 +17,7 @@ from qsup.cause import Cause
 from qsup.drill.hold import Report
 from qsup.drill.plan import Kind as Drill
 from qsup.drill.plan import Row
-from qsup.errors import GuestNotFound, QsupError
+from qsup.errors import GuestNotFound, QsupError, UsageError
 from qsup.guest.view import EndView, GuestView
 from qsup.phase import Phase, Verb, Wanted
 from qsup.spec.tables.keeping import Crashes
@@ -157,6 +157,26 @@ class FakeReload:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+@dataclass
+class FakeDelivery:
+    way: str
+    to: str
+    done: bool
+    message: str
+
+
+class FakeAlerts:
+    """One alert, ``ops``, whose webhook is down."""
+
+    async def test(self, name: str, guest: str, phase: str | None) -> list[FakeDelivery]:
+        if name != "ops":
+            raise UsageError(f'there is no alert "{name}"; there are: ops')
+        return [
+            FakeDelivery("command", "/usr/local/bin/page", True, f"delivered: {guest}, {phase}"),
+            FakeDelivery("webhook", "https://example.org", False, "it answered 500 \x1b[31mOops"),
+        ]
 
 
 class FakeSupervisor:

@@ -146,10 +146,14 @@ async def test_a_profile_that_breaks_and_is_mended_costs_no_guest_of_it_anything
     assert [guest["changes"] for guest in await empty.run("query-guests")] == [[CHANGE], [CHANGE]]
 
 
-async def test_a_broken_daemon_file_keeps_what_it_said_before(empty: Site) -> None:
+async def test_a_broken_daemon_file_keeps_what_it_said_before(empty: Site, qemu_binary: str) -> None:
+    link = empty.root / "qemu"
+    link.symlink_to(qemu_binary)
+    (empty.config / "qsup.toml").write_text(f'qemu-binary = "{link}"\n')
     empty.guest("idle", IDLE)
     await empty.start()
     (empty.config / "qsup.toml").write_text("parallel-starts = 0\n")
     (problem,) = (await empty.run("reload-config"))["problems"]
     assert "qsup.toml:1: parallel-starts: " in problem
+    assert (await empty.run("guest-argv", name="idle"))["binary"] == str(link)
     await empty.run("guest-start", name="idle")

@@ -64,6 +64,33 @@ def test_what_no_qemu_could_be_started_with_is_a_problem_too(
     assert "-daemonize" in capsys.readouterr().out
 
 
+def test_what_alerts_lack_on_this_host_is_told_before_there_is_something_to_tell(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsup.preflight.alerts.PATH", "/nonexistent")
+    alert = '[[alert]]\nname = "NAME"\nphases = ["gave-up"]\n'
+    text = alert.replace("NAME", "a") + 'command = ["/bin/sh", "-c", "page"]\n'
+    text += alert.replace("NAME", "b") + 'command = ["/nonexistent/page"]\nmail = ["root"]\n'
+    text += 'webhook = "https://example.org"\nwebhook-token-file = "token"\n'
+    (config / "qsup.toml").write_text(text)
+    assert check(config) == 0
+    *told, _ = (line.rpartition("/qsup.toml:")[2] for line in capsys.readouterr().out.splitlines())
+    host = "not possible on this host"
+    assert told == [
+        f"8: alert[1].command[0]: {host}: /nonexistent/page is no program that can be run",
+        f"11: alert[1].webhook-token-file: {host}: {config}/token does not exist",
+        f"9: alert[1].mail: {host}: there is no sendmail in the PATH; install one, or set sendmail",
+    ]
+    assert check(config, "--strict") == 1
+    assert check(config, "--strict", "--no-host") == 0
+    (config / "qsup.toml").write_text(f'sendmail = "nobody"\n{text}')
+    write(config, a=GOOD)
+    capsys.readouterr()
+    assert check(config, "--strict", str(config / "qsup.toml")) == 1
+    assert f":1: sendmail: {host}: {config}/nobody is no program" in capsys.readouterr().out
+    assert check(config, "--strict", str(config / "guests/a.toml")) == 0, "these are no alerts of its own"
+
+
 def test_what_the_host_lacks_is_told_apart_and_fails_only_if_asked_to(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

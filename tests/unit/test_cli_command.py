@@ -113,6 +113,20 @@ async def test_list_as_json_has_the_promised_keys_of_each_guest(daemon: Daemon) 
     assert listed[1]["since"].startswith("20")
 
 
+async def test_a_test_of_an_alert_is_told_way_by_way(daemon: Daemon) -> None:
+    tested = await daemon.qsup("alert", "test", "ops", "--guest", "web1")
+    assert (tested.code, tested.out) == (1, "command to /usr/local/bin/page: delivered: web1, running\n")
+    assert tested.err == "qsup: webhook to https://example.org: it answered 500 \\x1b[31mOops\n"
+    facts = json.loads((await daemon.qsup("alert", "test", "ops", "--json")).out)
+    assert [(one["way"], one["done"]) for one in facts["deliveries"]] == [
+        ("command", True),
+        ("webhook", False),
+    ]
+    assert (await daemon.qsup("alert", "test", "nope")).code == 2
+    assert (await daemon.qsup("alert", "test", "ops", "--guest", "nope")).code == 3
+    assert (await daemon.qsup("alert", "ops")).code == 2
+
+
 async def test_the_quick_and_the_full_path_show_the_same(daemon: Daemon) -> None:
     for verb in ("list", "status"):
         quick = await daemon.qsup(verb, "web?", "db1")

@@ -395,7 +395,14 @@ async def test_every_command_has_a_handler_and_a_schema(bench: Bench, tmp_path: 
     bench.guests.crashes = Shelf(tmp_path / "crashes", Crashes())
     kept = await bench.guests.crashes.write(crash())
     assert kept is not None
-    values = {"name": "web1", "command": "stop", "id": kept.id, "file": "summary.md", "kind": "kill"}
+    values = {
+        "name": "web1",
+        "command": "stop",
+        "id": kept.id,
+        "file": "summary.md",
+        "kind": "kill",
+        "alert": "ops",
+    }
     client = await bench.client()
     names = [entry["name"] for entry in (await client.ask("query-commands"))["return"]]
     assert set(names) == {"qmp_capabilities", *COMMANDS}

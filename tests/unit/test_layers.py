@@ -51,10 +51,23 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "supervisor": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "guest", "drill", "order"}
     ),
+    "alerts": frozenset({"spec", "proc"}),
     "control": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "supervisor"}),
     "watch": frozenset(),
     "daemon": frozenset(
-        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "guest", "supervisor", "control", "watch"}
+        {
+            "spec",
+            "argv",
+            "proc",
+            "qmp",
+            "blackbox",
+            "probe",
+            "guest",
+            "supervisor",
+            "alerts",
+            "control",
+            "watch",
+        }
     ),
     "cli": frozenset({"control"}),
 }
@@ -74,9 +87,14 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "guest")
+PURE_PARTS: Final = ("spec", "argv", "importer", "guest", "alerts")
 WITH_IO: Final = frozenset(
     {
+        "alerts.alerts",
+        "alerts.deliver",
+        "alerts.lane",
+        "alerts.threads",
+        "alerts.webhook",
         "spec.files",
         "spec.load",
         "guest.actor",

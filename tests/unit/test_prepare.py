@@ -14,7 +14,6 @@ from qsup.errors import LaunchError
 from qsup.guest import prepare as preparing
 from qsup.guest.prepare import prepare, qemu_img
 from qsup.proc.process import ENVIRONMENT
-from qsup.proc.tool import run
 
 SOURCE = ("disk", "root")
 
@@ -111,21 +110,6 @@ async def test_a_cancelled_preparation_kills_the_tool_and_leaves_nothing(
         await making
     assert names(images) == set()
     assert not Path(f"/proc/{pid}").exists()
-
-
-async def test_a_chatty_tool_is_quoted_from_its_end(tmp_path: Path) -> None:
-    script = tmp_path / "chatty"
-    script.write_text("#!/bin/sh\nhead -c 100000 /dev/zero | tr '\\0' x\necho end\n")
-    script.chmod(0o755)
-    status, said = await run([str(script)], 60.0)
-    assert str(status) == "exit 0"
-    assert said.endswith("xend")
-    assert len(said) < 5000
-
-
-async def test_a_tool_that_cannot_be_executed_says_so() -> None:
-    with pytest.raises(LaunchError, match="cannot execute /nonexistent/tool: No such file"):
-        await run(["/nonexistent/tool"], 1.0)
 
 
 def test_qemu_img_is_looked_for_beside_qemu_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

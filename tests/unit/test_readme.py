@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+from qsup.alerts.alerts import DRAIN
+from qsup.alerts.lane import PAUSES, WAITING
+from qsup.alerts.message import Message
+from qsup.alerts.webhook import BUSY
 from qsup.cli.arguments import parse
 from qsup.cli.verbs import VERBS
 from qsup.events import Kind
@@ -18,6 +23,13 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TOUR = (ROOT / "scripts/tour").read_text(encoding="utf-8")
+
+
+def example(language: str, first: str) -> str:
+    """The block of README in a language that begins with this line."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    (block,) = (block for block in blocks if block.startswith(f"{first}\n"))
+    return str(block)
 
 
 def commands() -> list[list[str]]:
@@ -72,7 +84,7 @@ def test_the_profiles_and_their_samples_are_those_that_there_are() -> None:
 
 
 def test_the_example_of_a_guest_file_is_a_guest_file(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    block = example("toml", "# /etc/qsup/guests/web1.toml")
     for folder in ("guests", "profiles"):
         (tmp_path / folder).mkdir()
     (tmp_path / "guests/web1.toml").write_text(block)
@@ -83,9 +95,39 @@ def test_the_example_of_a_guest_file_is_a_guest_file(tmp_path: Path) -> None:
     assert found.guests["web1"].agent.enabled
 
 
+def test_the_example_of_an_alert_is_one(tmp_path: Path) -> None:
+    (tmp_path / "qsup.toml").write_text(example("toml", "# /etc/qsup/qsup.toml"))
+    found = load(tmp_path)
+    assert found.problems == ()
+    assert [alert.name for alert in found.daemon.alert] == ["ops"]
+
+
+def test_the_sample_of_an_alert_is_one_without_its_comment_signs(tmp_path: Path) -> None:
+    sample = (ROOT / "configs/qsup.toml").read_text(encoding="utf-8")
+    text = re.sub(r"^# (\[\[alert\]\]|[a-z]+ = )", r"\1", sample, flags=re.MULTILINE)
+    (tmp_path / "qsup.toml").write_text(text)
+    found = load(tmp_path)
+    assert found.problems == ()
+    assert [alert.name for alert in found.daemon.alert] == ["ops"]
+
+
+def test_a_message_is_as_shown() -> None:
+    shown = json.loads(example("json", "{"))
+    made = Message(**{key: value for key, value in shown.items() if key not in ("subject", "text")})
+    real = json.loads(made.json())
+    assert list(real) == list(shown)
+    assert real["text"].startswith(shown.pop("text").removesuffix("…"))
+    assert shown.items() <= real.items()
+    assert set(re.findall(r"`(QSUP_[A-Z]+)`", README)) - {"QSUP_SOCKET"} == set(made.environment())
+    for told in (f"{WAITING} at most", f"have {DRAIN:g} seconds", "after {:g}, {:g} and {:g} seconds"):
+        assert told.format(*PAUSES) in README
+    for status in BUSY:
+        assert str(status) in README
+
+
 def test_every_phase_and_every_event_mentioned_exists() -> None:
     phases = re.search(r"\*\*Phases\.\*\*(.*?)\n\n", README, re.DOTALL)
     assert phases is not None
     assert {word for word in re.findall(r"`([a-z-]+)`", phases[1]) if word != "qsup"} == {*Phase}
-    for event in re.findall(r"`(GUEST_[A-Z_]+)`", README):
+    for event in re.findall(r"`((?:GUEST|ALERT)_[A-Z_]+)`", README):
         assert event in {kind.value for kind in Kind}

@@ -8,7 +8,9 @@ from msgspec import Meta
 
 from qsup.cause import Cause
 from qsup.phase import Phase
-from qsup.spec.base import Finding, Identifier, Section, Text, about, form, within
+from qsup.spec.address import WEB_URL, WebUrl
+from qsup.spec.base import Finding, HostPath, Identifier, Section, Text, about, form, within
+from qsup.spec.problem import shown
 from qsup.units import Duration
 
 if TYPE_CHECKING:
@@ -18,15 +20,12 @@ MAIL = form(
     r"^[A-Za-z0-9._%+=-]{1,64}(@[A-Za-z0-9.-]{1,253})?$(?!\n)",
     'write "ops@example.org", or a local user\'s name',
 )
-WEBHOOK = form(
-    r"^https?://[A-Za-z0-9.\[\]:_-]{1,253}(/[!-~]{0,2048})?$(?!\n)", 'write "https://example.org/hook"'
-)
 
 
 class Alert(Section, frozen=True, kw_only=True):
-    """Somebody to tell when something happens to a guest, as often as wished: `[[alert]]`."""
+    """Somebody to tell when something happens to a guest, as often as wished: `[[alert]]`. `qsup alert test NAME` tries it."""
 
-    name: Annotated[Identifier, about("What messages call it.")]
+    name: Annotated[Identifier, about("What messages call it, and what `qsup alert test NAME` takes.")]
     guests: Annotated[
         tuple[Text, ...], about("Which guests it is about, by their names or globs.", max_length=256)
     ] = ("*",)
@@ -39,12 +38,18 @@ class Alert(Section, frozen=True, kw_only=True):
     command: Annotated[
         tuple[Text, ...],
         about(
-            "A program and its arguments, run as the daemon's user, with `QSUP_GUEST`, `QSUP_CAUSE`, `QSUP_PHASE`, `QSUP_DETAIL` and the like in its environment and the event as JSON on its stdin.",
+            "A program and its arguments, run as the daemon's user, with `QSUP_GUEST`, `QSUP_CAUSE`, `QSUP_PHASE`, `QSUP_DETAIL` and the like in its environment and the message as JSON on its stdin.",
             max_length=64,
         ),
     ] = ()
     webhook: Annotated[
-        Annotated[str, WEBHOOK] | None, about("A URL that the event is posted to, as JSON.")
+        Annotated[str, WEB_URL] | None, about("A URL that the message is posted to, as JSON.")
+    ] = None
+    webhook_token_file: Annotated[
+        HostPath | None,
+        about(
+            "A file with a token that the webhook asks for, sent as `Authorization: Bearer`; read each time."
+        ),
     ] = None
     mail: Annotated[
         tuple[Annotated[str, MAIL], ...], about("Who gets an e-mail, through `sendmail`.", max_length=32)
@@ -53,19 +58,28 @@ class Alert(Section, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=1000),
         about(
-            "How many are sent for one guest within `window`; how many were left out is told with the next."
+            "How many are sent about one guest within `window`; how many were left out is told with the next."
         ),
     ] = 5
-    window: Annotated[Duration, about("See `limit`.")] = Duration.parse("1 h")
-    timeout: Annotated[Duration, about("How long a command or a webhook may take.")] = Duration.parse("30 s")
+    window: Annotated[Duration, about("How far back `limit` counts.")] = Duration.parse("1 h")
+    timeout: Annotated[
+        Duration,
+        about("How long the command, the webhook or `sendmail` may take before it is given up, each time."),
+    ] = Duration.parse("30 s")
 
     def wrong(self) -> Iterator[Finding]:
         """An alert that nothing causes, or that reaches nobody."""
         yield from within("window", self.window, "1 s", "7 d")
         yield from within("timeout", self.timeout, "1 s", "10 min")
+        if not self.guests:
+            yield ("guests",), 'names no guest; without the key it is about all of them, ["*"]'
         if not self.causes and not self.phases:
             yield ("causes",), "is missing, and so is `phases`: nothing would ever cause this alert"
         if not self.command and self.webhook is None and not self.mail:
             yield ("command",), "is missing, and so are `webhook` and `mail`: nobody would be told"
         if self.command and not self.command[0].startswith("/"):
-            yield ("command", 0), f"{self.command[0]!r} is no absolute path"
+            yield ("command", 0), f"{shown(self.command[0])} is no absolute path"
+        if self.webhook is not None and (trouble := WebUrl.of(self.webhook).trouble):
+            yield ("webhook",), trouble
+        if self.webhook is None and self.webhook_token_file is not None:
+            yield ("webhook-token-file",), "needs webhook, which asks for it"
