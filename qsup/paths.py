@@ -27,6 +27,11 @@ class Paths:
         """What QEMU binaries can do; all of it can be found out again."""
         return self.state / "probe"
 
+    @property
+    def history(self) -> Path:
+        """Everything that happened, as SQLite keeps it."""
+        return self.state / "history.db"
+
     def guest_runtime(self, name: str) -> Path:
         """Sockets and launch records of one guest; gone after a reboot."""
         return self.runtime / "guests" / name

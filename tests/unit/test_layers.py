@@ -45,11 +45,14 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
     "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight"}),
+    "history": frozenset({"spec"}),
     "order": frozenset(),
     "supervisor": frozenset({"spec", "argv", "proc", "qmp", "probe", "preflight", "guest", "order"}),
-    "control": frozenset({"spec", "argv", "proc", "qmp", "guest", "supervisor"}),
+    "control": frozenset({"spec", "argv", "proc", "qmp", "guest", "history", "supervisor"}),
     "watch": frozenset(),
-    "daemon": frozenset({"spec", "argv", "proc", "qmp", "probe", "guest", "supervisor", "control", "watch"}),
+    "daemon": frozenset(
+        {"spec", "argv", "proc", "qmp", "probe", "guest", "history", "supervisor", "control", "watch"}
+    ),
     "cli": frozenset({"control"}),
 }
 """What each part may import beside leaves and itself. A new part has to be given its place here."""
@@ -68,7 +71,7 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "guest")
+PURE_PARTS: Final = ("spec", "argv", "importer", "guest", "history")
 WITH_IO: Final = frozenset(
     {
         "spec.files",
@@ -81,6 +84,12 @@ WITH_IO: Final = frozenset(
         "guest.prepare",
         "guest.record",
         "guest.seed",
+        "history.damage",
+        "history.history",
+        "history.reading",
+        "history.schema",
+        "history.store",
+        "history.writer",
     }
 )
 """In the parts where the thinking is, everything is pure except these."""
@@ -97,6 +106,7 @@ IMPURE: Final = frozenset(
         "selectors",
         "shutil",
         "socket",
+        "sqlite3",
     }
     | {"subprocess", "tempfile", "threading", "time", "qsup.clock"}
 )
