@@ -33,6 +33,7 @@ class Options(argparse.Namespace):
     serial: str | None = None
     read_only: bool = False
     since: float | None = None
+    figures: bool = False
     config: str | None = None
     host: bool = True
     files: list[str]
@@ -127,6 +128,17 @@ def _add_events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=duration, metavar="TIME", help="how far to look back: 30s, 5min, or seconds"
     )
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--since",
+        type=age,
+        metavar="TIME",
+        help="how far to look back: 12h, 7d (default: as far as is known)",
+    )
+    parser.add_argument("--lines", type=count, metavar="N", help="how many events (default: 20)")
+    parser.add_argument("--figures", action="store_true", help="only how it did, without the events")
 
 
 def _add_qmp(parser: argparse.ArgumentParser) -> None:
@@ -224,6 +236,7 @@ _SPECIAL: Final = {
     "log": _add_log,
     "console": _add_console,
     "events": _add_events,
+    "history": _add_history,
     "qmp": _add_qmp,
     "check": _add_check,
     "import": _add_import,
@@ -232,13 +245,18 @@ _SPECIAL: Final = {
 
 def duration(text: str) -> float:
     """A span of time in seconds: ``30``, ``30s``, ``5 min``; raise ArgumentTypeError for anything else."""
-    try:
-        seconds = float(Duration.parse(f"{text} s" if text.replace(".", "", 1).isdecimal() else text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no span of time; write 30s, 5min or 2h") from None
+    seconds = age(text)
     if seconds > 31_536_000:
         raise argparse.ArgumentTypeError(f"{text!r} is more than a year")
     return seconds
+
+
+def age(text: str) -> float:
+    """The same, however long."""
+    try:
+        return float(Duration.parse(f"{text} s" if text.replace(".", "", 1).isdecimal() else text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time; write 30s, 5min or 2h") from None
 
 
 def count(text: str) -> int:

@@ -139,6 +139,19 @@ def _events(options: Options) -> int:
         return events(daemon, options)
 
 
+def _history(options: Options) -> int:
+    arguments: dict[str, Any] = {"name": options.guests[0]}
+    if options.since is not None:
+        arguments["age"] = options.since
+    if options.figures or options.lines is not None:
+        arguments["limit"] = 0 if options.figures else options.lines
+    with client(options) as daemon:
+        if options.json:
+            show_json(daemon.call("query-history", arguments))
+            return 0
+        return show_text(daemon.call("query-history", {**arguments, "format": "text"}))
+
+
 def _check(options: Options) -> int:
     from qsup.cli.check import check
 
@@ -189,6 +202,7 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "log": _log,
     "console": _console,
     "events": _events,
+    "history": _history,
     "check": _check,
     "import": _import,
     "new": _new,

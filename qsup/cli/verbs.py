@@ -37,6 +37,7 @@ VERBS = {
     "console": Verb("guest-console", ONE, "attach the terminal to a serial port; Ctrl-] leaves"),
     "log": Verb("guest-log", ONE, "show what a guest printed on its serial port"),
     "events": Verb("query-events", ANY, "show what happened"),
+    "history": Verb("query-history", ONE, "show how a guest did, and what happened to it, also long ago"),
     "argv": Verb("guest-argv", ONE, "show the command line that the next start would execute"),
     "qmp": Verb("guest-qmp", ONE, "pass a QMP command to a guest's QEMU"),
     "check": Verb("check-config", NONE, "check guest files; needs no daemon"),

@@ -21,6 +21,7 @@ GuestName = Annotated[str, Meta(min_length=1, max_length=64, description="A gues
 Glob = Annotated[str, Meta(min_length=1, max_length=64, description="A shell glob over guest names.")]
 Globs = Annotated[tuple[Glob, ...], Meta(min_length=1, max_length=1024)]
 SerialId = Annotated[str, Meta(max_length=20, description="A serial port's id; without it the first.")]
+WallTime = Annotated[float, Meta(description="Seconds since the epoch.")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="Seconds.")]
 Lines = Annotated[int, Meta(ge=0, le=10_000)]
 Format = Literal["json", "text"]
@@ -190,6 +191,20 @@ class QueryEvents(Command, frozen=True):
     names: Globs | None = None
 
 
+class QueryHistory(Command, frozen=True):
+    """What is kept of a guest, also of one that is gone: figures, and the newest ``limit`` events.
+
+    With ``age``, seconds, or ``since``, wall time, only of that period.
+    """
+
+    NAME = "query-history"
+    name: GuestName
+    age: Annotated[float, Meta(ge=0)] | None = None
+    since: WallTime | None = None
+    limit: Lines = 20
+    format: Format = "json"
+
+
 class QueryVersion(Command, frozen=True):
     """The versions of qsup and of what it stands on."""
 
@@ -211,7 +226,7 @@ class QuerySchema(Command, frozen=True):
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
     QueryGuests, QueryGuest, GuestWhy, GuestArgv, GuestQmp, GuestLog, GuestConsole, CheckConfig, ReloadConfig,
-    QueryEvents, QueryVersion, QueryCommands, QuerySchema,
+    QueryEvents, QueryHistory, QueryVersion, QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

@@ -1,4 +1,4 @@
-"""What the control socket needs of the daemon: the facade of :class:`qsup.supervisor.Supervisor`, as protocols."""
+"""What the control socket needs of the daemon: as protocols."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qsup.bus import Bus
     from qsup.errors import QsupError
     from qsup.guest.view import GuestView
+    from qsup.history.kept import Account
     from qsup.phase import Verb
 
 
@@ -58,6 +59,17 @@ class Console(Protocol):
 
     def tail(self, limit: int) -> bytes:
         """The last ``limit`` bytes of the port's log."""
+
+
+class History(Protocol):
+    """Everything that happened, kept."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be kept for now, as a sentence."""
+
+    async def of(self, guest: str, *, since: float | None, limit: int) -> Account:
+        """What is kept of a guest from ``since`` (wall time) on, the newest ``limit`` events; raise QsupError."""
 
 
 class Guests(Protocol):

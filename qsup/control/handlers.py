@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qsup import clock
 from qsup.control import commands as c
 from qsup.control import render
+from qsup.control.account import account
 from qsup.control.acts import Acts
 from qsup.control.protocol import event_object
 from qsup.control.results import (
@@ -15,6 +16,7 @@ from qsup.control.results import (
     CommandLine,
     Events,
     Guest,
+    History,
     Log,
     Outcome,
     Reloaded,
@@ -23,10 +25,12 @@ from qsup.control.results import (
 )
 from qsup.control.selection import matches, matching, selected
 from qsup.control.tail import last_lines
+from qsup.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from qsup.control import facade
     from qsup.control.facade import Console, Guests
     from qsup.events import Event
     from qsup.guest.view import GuestView
@@ -37,8 +41,9 @@ if TYPE_CHECKING:
 class Handlers:
     """Answers commands. ``close`` ends what it still does in the name of clients that have gone."""
 
-    def __init__(self, guests: Guests) -> None:
+    def __init__(self, guests: Guests, history: facade.History) -> None:
         self._guests = guests
+        self._history = history
         self._acts = Acts(guests)
         self._table: dict[type[c.Command], Handler] = {
             c.QueryGuests: self._query_guests,
@@ -50,6 +55,7 @@ class Handlers:
             c.CheckConfig: self._check_config,
             c.ReloadConfig: self._reload_config,
             c.QueryEvents: self._query_events,
+            c.QueryHistory: self._query_history,
             c.QueryVersion: self._query_version,
             c.QueryCommands: self._query_commands,
             c.QuerySchema: self._query_schema,
@@ -142,6 +148,18 @@ class Handlers:
             return False
         # Globs are matched with the event's own guest: it may have gone, and its name with it.
         return query.names is None or (event.guest is not None and matches(event.guest, query.names))
+
+    async def _query_history(self, query: c.QueryHistory, _by: str) -> History | Text:
+        since = query.since if query.age is None else clock.wall() - query.age
+        if query.since is not None and query.age is not None:
+            raise UsageError("Parameters 'age' and 'since' exclude each other")
+        kept = await self._history.of(query.name, since=since, limit=query.limit)
+        if kept.figures is None and not kept.events:
+            # One that is gone may well have a history; a name without one has to be a guest's.
+            self._guests.view(query.name)
+        if query.format == "text":
+            return account(query.name, kept, self._history.trouble)
+        return History.of(query.name, kept, self._history.trouble)
 
     async def _query_version(self, _query: c.QueryVersion, _by: str) -> dict[str, Any]:
         return self._guests.version

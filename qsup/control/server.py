@@ -15,7 +15,7 @@ from qsup.control.handlers import Handlers
 from qsup.errors import QsupError
 
 if TYPE_CHECKING:
-    from qsup.control.facade import Guests
+    from qsup.control.facade import Guests, History
 
 log: Final = logging.getLogger(__name__)
 
@@ -29,11 +29,13 @@ class ControlServer:
     The caller holds the lock of the runtime directory, so a socket that lies at the path is a dead daemon's.
     """
 
-    def __init__(self, path: str | os.PathLike[str], guests: Guests, limits: Limits | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], guests: Guests, history: History, limits: Limits | None = None
+    ) -> None:
         self._path = os.fspath(path)
         self._guests = guests
         self._limits = limits or Limits()
-        self._handlers = Handlers(guests)
+        self._handlers = Handlers(guests, history)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qsup.history.kept import Kept, Watch
 
-FACTS: Final = 50_000
+FACTS: Final = 20_000
 """Of so many events at most are figures made: those of a guest that ends all the time reach less far back."""
 ROOM: Final = 512 * 1024
 """Characters of data at most that an account holds, however many events are asked for."""

@@ -71,7 +71,7 @@ class Store:
             if doomed:
                 _keep_standings(connection, [event for row in doomed if (event := rows.event(row[:-1]))])
                 connection.execute("DELETE FROM events WHERE id <= ?", (doomed[-1][0],))
-                connection.execute(_FORGET_WATCHES, (self.watch.id,))
+                connection.execute(_FORGET_WATCHES, (self.watch.id, self.watch.id))
             return len(doomed) == STEP
 
     def check(self) -> None:
@@ -164,9 +164,8 @@ _OLDEST: Final = """
 """
 """The columns of ``rows.event``, and whether it goes."""
 _FORGET_WATCHES: Final = """
-    DELETE FROM watches WHERE id < coalesce(
-        (SELECT min(first) FROM (SELECT min(watch) AS first FROM events UNION SELECT min(watch) FROM standings)), ?
-    )
+    DELETE FROM watches WHERE id < coalesce((SELECT watch FROM events ORDER BY id LIMIT 1), ?)
+    AND id < coalesce((SELECT min(watch) FROM standings), ?)
 """
 """Those before the first that anything is left of."""
 
