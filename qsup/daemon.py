@@ -182,6 +182,8 @@ class Daemon:
 
     def _survey(self) -> None:
         """Have it kept how all guests stand: one that just goes on running says nothing of itself."""
+        if not self._supervisor.adopted.is_set():
+            return  # Nobody knows yet.
         for view in map(self._supervisor.view, self._supervisor.names()):
             self._history.found(
                 view.name,

@@ -100,7 +100,8 @@ class History:
                 async with asyncio.timeout(FRESH):
                     await asyncio.wrap_future(self._writer.flush())
         watch = self._store.watch
-        asked = Asked(watch.boot, _now(), watch.id)
+        # What cannot be kept is as good as unwatched.
+        asked = Asked(watch.boot, _now(), watch.id if self.trouble is None else 0)
         read = partial(reading.read, self._path, guest, asked, since, limit)
         try:
             # One at a time: questions are not to take threads away from what guests need.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from qsup.history.kept import Kept, Watch
 
 FACTS: Final = 20_000
-"""Of so many events at most are figures made: those of a guest that ends all the time reach less far back."""
+"""Of so many events at most are figures made: those of a guest that ends all the time reach less far back. So do those
+of a daemon that does."""
 ROOM: Final = 512 * 1024
 """Characters of data at most that an account holds, however many events are asked for."""
 NOTHING: Final = Account(figures=None, events=(), more=False, watches={})
@@ -72,8 +73,9 @@ def _facts(connection: sqlite3.Connection, guest: str) -> list[Kept]:
 
 
 def _watches(connection: sqlite3.Connection, first: int) -> list[Watch]:
-    found = connection.execute("SELECT * FROM watches WHERE id >= ? ORDER BY id", (first,))
-    return [watch for row in found if (watch := rows.watch(row))]
+    newest = "SELECT * FROM watches WHERE id >= ? ORDER BY id DESC LIMIT ?"
+    found = connection.execute(newest, (first, FACTS)).fetchall()
+    return [watch for row in reversed(found) if (watch := rows.watch(row))]
 
 
 def _shown(

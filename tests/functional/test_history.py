@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+import time
 from typing import Any
 
 import pytest
@@ -21,6 +24,11 @@ async def history(here: Site, name: str, *words: str) -> Any:
 
 def kinds(told: Any) -> list[str]:
     return [event["event"] for event in told["events"]]
+
+
+async def oldest(here: Site, name: str) -> float:
+    """When the oldest event was that is kept of a guest."""
+    return float((await history(here, name))["events"][0]["timestamp"]["seconds"])
 
 
 @pytest.fixture
@@ -115,9 +123,15 @@ async def test_a_damaged_history_costs_no_guest_anything_and_is_told(idle: Site)
 
 
 async def test_a_mistake_in_qsup_toml_removes_nothing_from_the_history(idle: Site) -> None:
-    assert (await idle.run("check-config"))["problems"] == []
-    (idle.config / "qsup.toml").write_text('[history]\nkeep = "soon"\n')
+    good = (idle.config / "qsup.toml").read_text()
     await idle.leave()
+    with contextlib.closing(sqlite3.connect(idle.state / "history.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE events SET wall = wall - 500 * 86400 WHERE id = 1")
+    (idle.config / "qsup.toml").write_text('[history]\nkeep = "1000 days"\n')
     await idle.start()
     assert (await idle.run("check-config"))["problems"]
-    assert "GUEST_PHASE" in kinds(await history(idle, "idle"))
+    assert await oldest(idle, "idle") < time.time() - 400 * 86400
+    await idle.leave()
+    (idle.config / "qsup.toml").write_text(good)
+    await idle.start()
+    assert await oldest(idle, "idle") > time.time() - 86400

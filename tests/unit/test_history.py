@@ -104,6 +104,18 @@ async def test_a_question_does_not_wait_for_a_disk_that_fails(
         assert await daemon.messages() == []
 
 
+async def test_while_nothing_can_be_kept_no_guest_is_said_to_be_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(path) as daemon:
+        daemon.history.found("web1", phase="running", ready=True, wanted="running", adopted=False, pid=7)
+        assert (await daemon.messages()) == [None]
+        monkeypatch.setattr(type(daemon.history), "trouble", "the disk is full")
+        told = await daemon.history.of("web1", since=None, limit=10)
+        assert told.figures is not None
+        assert told.figures.unwatched > 0
+
+
 async def test_a_reader_that_meets_damage_says_so_and_the_next_one_has_a_new_history(path: Path) -> None:
     async with running(path) as daemon:
         for _ in range(2000):
