@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qsup import __version__, paths
+from qsup import __version__, clock, paths
 from qsup.alerts.alerts import Alerts
 from qsup.bus import Bus
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
 from qsup.events import Event, Kind
+from qsup.history.history import History
 from qsup.notify import Notifier, watchdog_interval
 from qsup.phase import ALIVE
 from qsup.supervisor import Supervisor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qsup.paths import Paths
+    from qsup.spec.tables.keeping import History as Keeping
 
 log = logging.getLogger("qsupd")
 
@@ -112,7 +114,8 @@ class Daemon:
         self._changes = ConfigWatch(where.config)
         self._supervisor = Supervisor(where, self._bus)
         self._alerts = Alerts(self._bus)
-        self._server = ControlServer(where.control_socket, self._supervisor, self._alerts)
+        self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
+        self._server = ControlServer(where.control_socket, self._supervisor, self._alerts, self._history)
         self._leave = asyncio.Event()
         self._reload = asyncio.Event()
 
@@ -121,10 +124,12 @@ class Daemon:
         self._listen_to_signals()
         async with asyncio.TaskGroup() as tasks:
             self._alerts.apply(self._supervisor.configuration().daemon)
-            self._bus.hooks += [self._tell, self._alerts.hear]
+            self._bus.hooks.extend((self._history.hear, self._tell, self._alerts.hear))
+            history = tasks.create_task(self._history.run())
             self._report_problems()
             services = [tasks.create_task(self._supervisor.run())]
             await self._supervisor.adopted.wait()
+            self._survey()
             await self._server.start()
             services.append(tasks.create_task(self._reload_on_signal()))
             services.append(tasks.create_task(self._reload_on_change()))
@@ -137,6 +142,9 @@ class Daemon:
             self._say_goodbye()
             for service in services:
                 service.cancel()
+            # What they still say on their way out is kept as well.
+            await asyncio.wait(services)
+            history.cancel()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -177,6 +185,25 @@ class Daemon:
             self._notifier.status(self._summary())
         elif event.kind is Kind.RELOADED:
             self._alerts.apply(self._supervisor.configuration().daemon)
+
+    def _survey(self) -> None:
+        """Have it kept how all guests stand: one that just goes on running says nothing of itself."""
+        if not self._supervisor.adopted.is_set():
+            return  # Nobody knows yet.
+        for view in map(self._supervisor.view, self._supervisor.names()):
+            self._history.found(
+                view.name,
+                phase=view.phase.value,
+                ready=view.ready,
+                wanted=view.wanted.value,
+                adopted=view.adopted,
+                pid=view.pid,
+            )
+
+    def _keeping(self) -> Keeping | None:
+        """What is to be kept of the history; a mistake in qsup.toml must not throw away what it meant to keep."""
+        configuration = self._supervisor.configuration()
+        return configuration.daemon.history if configuration.usable else None
 
     async def _reload_on_signal(self) -> None:
         while True:

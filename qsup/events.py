@@ -8,9 +8,12 @@ The names follow QMP's habit, and so does the shape on the wire (``docs/interop/
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Kind(StrEnum):
@@ -55,10 +58,11 @@ class Event(msgspec.Struct, frozen=True):
 
     def wire(self) -> dict[str, Any]:
         """The event as a QMP client expects it."""
-        seconds = int(self.at)
-        micro = int((self.at - seconds) * 1_000_000)
-        return {
-            "event": self.kind.value,
-            "data": self.data,
-            "timestamp": {"seconds": seconds, "microseconds": micro},
-        }
+        return wire(self.kind.value, self.data, self.at)
+
+
+def wire(kind: str, data: Mapping[str, Any], at: float) -> dict[str, Any]:
+    """An event of any kind as a QMP client expects it."""
+    seconds = int(at)
+    micro = int((at - seconds) * 1_000_000)
+    return {"event": kind, "data": data, "timestamp": {"seconds": seconds, "microseconds": micro}}

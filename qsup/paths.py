@@ -32,6 +32,11 @@ class Paths:
         """The bundles that abnormal ends leave behind."""
         return self.state / "crashes"
 
+    @property
+    def history(self) -> Path:
+        """Everything that happened, as SQLite keeps it."""
+        return self.state / "history.db"
+
     def guest_runtime(self, name: str) -> Path:
         """Sockets and launch records of one guest; gone after a reboot."""
         return self.runtime / "guests" / name

@@ -48,6 +48,7 @@ class Options(argparse.Namespace):
     serial: str | None = None
     read_only: bool = False
     since: float | None = None
+    figures: bool = False
     config: str | None = None
     host: bool = True
     files: list[str]
@@ -186,6 +187,17 @@ def _add_alert(parser: argparse.ArgumentParser) -> None:
     test.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--since",
+        type=age,
+        metavar="TIME",
+        help="how far to look back: 12h, 7d (default: as far as is known)",
+    )
+    parser.add_argument("--lines", type=count, metavar="N", help="how many events (default: 20)")
+    parser.add_argument("--figures", action="store_true", help="only how it did, without the events")
+
+
 def _add_qmp(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", metavar="COMMAND", help="a QMP command: query-status, device_del, …")
     parser.add_argument(
@@ -299,6 +311,7 @@ _SPECIAL: Final = {
     "console": _add_console,
     "events": _add_events,
     "alert": _add_alert,
+    "history": _add_history,
     "qmp": _add_qmp,
     "check": _add_check,
     "import": _add_import,
@@ -308,13 +321,18 @@ _SPECIAL: Final = {
 
 def duration(text: str) -> float:
     """A span of time in seconds: ``30``, ``30s``, ``5 min``; raise ArgumentTypeError for anything else."""
-    try:
-        seconds = float(Duration.parse(f"{text} s" if text.replace(".", "", 1).isdecimal() else text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no span of time; write 30s, 5min or 2h") from None
+    seconds = age(text)
     if seconds > 31_536_000:
         raise argparse.ArgumentTypeError(f"{text!r} is more than a year")
     return seconds
+
+
+def age(text: str) -> float:
+    """The same, however long."""
+    try:
+        return float(Duration.parse(f"{text} s" if text.replace(".", "", 1).isdecimal() else text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time; write 30s, 5min or 2h") from None
 
 
 def count(text: str) -> int:

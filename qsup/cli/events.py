@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsup.cli.output import show, show_json
 from qsup.control.text import printable
+from qsup.control.told import told
 
 if TYPE_CHECKING:
     from qsup.cli.arguments import Options
@@ -48,28 +49,6 @@ def line(event: dict[str, Any]) -> str:
     """An event on one line: when, which guest, what."""
     stamp = event["timestamp"]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stamp["seconds"]))
-    data = dict(event["data"])
-    name = data.pop("name", "-")
-    return printable(
-        f"{when}.{stamp['microseconds'] // 1000:03}  {name}  {event['event']}  {_told(event['event'], data)}"
-    )
-
-
-def _told(kind: str, data: dict[str, Any]) -> str:
-    match kind:
-        case "GUEST_PHASE":
-            reason = f": {data['reason']}" if data.get("reason") else ""
-            return f"{data.get('phase')} (was {data.get('was')}){reason}"
-        case "GUEST_ENDED":
-            status = f" ({data['status']})" if data.get("status") else ""
-            return f"{data.get('cause')}{status}: {data.get('detail')}; {data.get('decision')}"
-        case _ if data.keys() == {"message"}:
-            return str(data["message"])
-        case _:
-            return "  ".join(
-                f"{key}={_value(value)}" for key, value in data.items() if value not in (None, [], ())
-            )
-
-
-def _value(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    name = event["data"].get("name", "-")
+    what = told(event["event"], event["data"])
+    return printable(f"{when}.{stamp['microseconds'] // 1000:03}  {name}  {event['event']}  {what}")

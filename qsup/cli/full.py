@@ -200,6 +200,19 @@ def _alert(options: Options) -> int:
         return test(daemon, options)
 
 
+def _history(options: Options) -> int:
+    arguments: dict[str, Any] = {"name": options.guests[0]}
+    if options.since is not None:
+        arguments["age"] = options.since
+    if options.figures or options.lines is not None:
+        arguments["limit"] = 0 if options.figures else options.lines
+    with client(options) as daemon:
+        if options.json:
+            show_json(daemon.call("query-history", arguments))
+            return 0
+        return show_text(daemon.call("query-history", {**arguments, "format": "text"}))
+
+
 def _check(options: Options) -> int:
     from qsup.cli.check import check
 
@@ -254,6 +267,7 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "events": _events,
     "crash": _crash,
     "alert": _alert,
+    "history": _history,
     "check": _check,
     "import": _import,
     "new": _new,

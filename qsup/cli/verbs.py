@@ -44,6 +44,7 @@ VERBS = {
     "crashes": Verb("query-crashes", ANY, "list the bundles that abnormal ends have left", quick=True),
     "crash": Verb("query-crash", NONE, "show or export such a bundle"),
     "alert": Verb("alert-test", NONE, "send a test message through an alert"),
+    "history": Verb("query-history", ONE, "show how a guest did, and what happened to it, also long ago"),
     "argv": Verb("guest-argv", ONE, "show the command line that the next start would execute"),
     "qmp": Verb("guest-qmp", ONE, "pass a QMP command to a guest's QEMU"),
     "check": Verb("check-config", NONE, "check guest files; needs no daemon"),

@@ -23,6 +23,7 @@ Glob = Annotated[str, Meta(min_length=1, max_length=64, description="A shell glo
 Globs = Annotated[tuple[Glob, ...], Meta(min_length=1, max_length=1024)]
 SerialId = Annotated[str, Meta(max_length=20, description="A serial port's id; without it the first.")]
 CrashId = Annotated[str, Meta(min_length=1, max_length=80, description="A bundle's id.")]
+WallTime = Annotated[float, Meta(description="Seconds since the epoch.")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="Seconds.")]
 Lines = Annotated[int, Meta(ge=0, le=10_000)]
 AlertName = Annotated[str, Meta(min_length=1, max_length=64, description="The name of an `[[alert]]`.")]
@@ -254,6 +255,20 @@ class AlertTest(Command, frozen=True):
     guest: GuestName | None = None
 
 
+class QueryHistory(Command, frozen=True):
+    """What is kept of a guest, also of one that is gone: figures, and the newest ``limit`` events.
+
+    With ``age``, seconds, or ``since``, wall time, only of that period.
+    """
+
+    NAME = "query-history"
+    name: GuestName
+    age: Annotated[float, Meta(ge=0)] | None = None
+    since: WallTime | None = None
+    limit: Lines = 20
+    format: Format = "json"
+
+
 class QueryVersion(Command, frozen=True):
     """The versions of qsup and of what it stands on."""
 
@@ -275,8 +290,8 @@ class QuerySchema(Command, frozen=True):
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
     QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestDrill, GuestArgv, GuestQmp, GuestLog, GuestConsole,
-    CheckConfig, ReloadConfig, QueryEvents, QueryCrashes, QueryCrash, CrashRead, AlertTest, QueryVersion,
-    QueryCommands, QuerySchema,
+    CheckConfig, ReloadConfig, QueryEvents, QueryHistory, QueryCrashes, QueryCrash, CrashRead, AlertTest,
+    QueryVersion, QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

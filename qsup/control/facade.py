@@ -1,6 +1,7 @@
 """What the control socket needs of the daemon, as protocols.
 
-:class:`qsup.supervisor.Supervisor` is what it knows as ``Guests``, :class:`qsup.alerts.alerts.Alerts` as ``Alerts``.
+:class:`qsup.supervisor.Supervisor` is what it knows as ``Guests``, :class:`qsup.alerts.alerts.Alerts` as ``Alerts``,
+:class:`qsup.history.history.History` as ``History``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from qsup.drill.plan import Kind as Drill
     from qsup.errors import QsupError
     from qsup.guest.view import GuestView
+    from qsup.history.kept import Account
     from qsup.phase import Verb
 
 
@@ -91,6 +93,17 @@ class Alerts(Protocol):
 
     async def test(self, name: str, guest: str, phase: str | None) -> Sequence[Delivery]:
         """Send a test message about a guest; raise UsageError if no alert has this name."""
+
+
+class History(Protocol):
+    """Everything that happened, kept."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be kept for now, as a sentence."""
+
+    async def of(self, guest: str, *, since: float | None, limit: int) -> Account:
+        """What is kept of a guest from ``since`` (wall time) on, the newest ``limit`` events; raise QsupError."""
 
 
 class Guests(Protocol):

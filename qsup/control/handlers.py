@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qsup import clock
 from qsup.control import commands as c
 from qsup.control import render
+from qsup.control.account import account
 from qsup.control.acts import Acts
 from qsup.control.crashes import Crashes
 from qsup.control.protocol import event_object
@@ -19,6 +20,7 @@ from qsup.control.results import (
     Drill,
     Events,
     Guest,
+    History,
     Log,
     Outcome,
     Reloaded,
@@ -27,10 +29,12 @@ from qsup.control.results import (
 )
 from qsup.control.selection import matches, matching, selected
 from qsup.control.tail import last_lines
+from qsup.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from qsup.control import facade
     from qsup.control.facade import Alerts, Console, Guests
     from qsup.events import Event
     from qsup.guest.view import GuestView
@@ -44,9 +48,10 @@ NO_GUEST: Final = "test"
 class Handlers:
     """Answers commands. ``close`` ends what it still does in the name of clients that have gone."""
 
-    def __init__(self, guests: Guests, alerts: Alerts) -> None:
+    def __init__(self, guests: Guests, alerts: Alerts, history: facade.History) -> None:
         self._guests = guests
         self._alerts = alerts
+        self._history = history
         self._acts = Acts(guests)
         crashes = Crashes(guests)
         self._table: dict[type[c.Command], Handler] = {
@@ -65,6 +70,7 @@ class Handlers:
             c.QueryCrash: crashes.query_crash,
             c.CrashRead: crashes.crash_read,
             c.AlertTest: self._alert_test,
+            c.QueryHistory: self._query_history,
             c.QueryVersion: self._query_version,
             c.QueryCommands: self._query_commands,
             c.QuerySchema: self._query_schema,
@@ -176,6 +182,18 @@ class Handlers:
         if command.guest is not None:
             guest, phase = command.guest, self._guests.view(command.guest).phase
         return AlertTested.of(command.alert, await self._alerts.test(command.alert, guest, phase))
+
+    async def _query_history(self, query: c.QueryHistory, _by: str) -> History | Text:
+        since = query.since if query.age is None else clock.wall() - query.age
+        if query.since is not None and query.age is not None:
+            raise UsageError("Parameters 'age' and 'since' exclude each other")
+        kept = await self._history.of(query.name, since=since, limit=query.limit)
+        if kept.figures is None and not kept.events:
+            # One that is gone may well have a history; a name without one has to be a guest's.
+            self._guests.view(query.name)
+        if query.format == "text":
+            return account(query.name, kept, self._history.trouble)
+        return History.of(query.name, kept, self._history.trouble)
 
     async def _query_version(self, _query: c.QueryVersion, _by: str) -> dict[str, Any]:
         return self._guests.version

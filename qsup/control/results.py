@@ -8,6 +8,7 @@ import msgspec
 
 from qsup.clock import iso
 from qsup.control.why import explain
+from qsup.events import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from qsup.drill.hold import Report
     from qsup.errors import QsupError
     from qsup.guest.view import EndView, GuestView, IllView
+    from qsup.history import kept
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -294,9 +296,87 @@ class Events(Result, frozen=True):
     last: int
 
 
+class Figures(Result, frozen=True):
+    """How a guest did over a period: times in seconds; ``up``, ``down``, ``off`` and ``unwatched`` make the period."""
+
+    since: str
+    until: str
+    up: float
+    down: float
+    off: float
+    unwatched: float
+    availability: float | None
+    runs: int
+    failures: dict[str, int]
+    between_failures: float | None
+    to_recover: float | None
+    longest_run: float | None
+    to_ready: float | None
+
+    @classmethod
+    def of(cls, figures: kept.Figures) -> Self:
+        """The wire form of figures: rounded to thousandths."""
+        facts = {field: _rounded(getattr(figures, field)) for field in cls.__struct_fields__}
+        return cls(**{**facts, "since": iso(figures.since), "until": iso(figures.until)})
+
+
+class Watch(Result, frozen=True):
+    """One daemon that watched: from when until when at least, and whether it has left in order."""
+
+    boot: str
+    version: str
+    pid: int
+    began: str
+    seen: str
+    orderly: bool
+
+    @classmethod
+    def of(cls, watch: kept.Watch) -> Self:
+        """The wire form of a watch."""
+        facts = {field: getattr(watch, field) for field in cls.__struct_fields__}
+        return cls(**{**facts, "began": iso(watch.began.wall), "seen": iso(watch.seen.wall)})
+
+
+class History(Result, frozen=True):
+    """What is kept of a guest: events in QMP's shape, the newest last; ``trouble`` says why newer ones are missing."""
+
+    name: str
+    figures: Figures | None
+    events: list[dict[str, Any]]
+    more: bool
+    watches: list[Watch]
+    trouble: str | None
+
+    @classmethod
+    def of(cls, name: str, account: kept.Account, trouble: str | None) -> Self:
+        """The wire form of an account."""
+        return cls(
+            name=name,
+            figures=Figures.of(account.figures) if account.figures else None,
+            events=[_event(event, account.watches[event.watch]) for event in account.events],
+            more=account.more,
+            watches=[Watch.of(watch) for watch in account.watches.values()],
+            trouble=trouble,
+        )
+
+
 def worst(outcomes: list[Outcome]) -> int:
     """The exit code for several guests: the highest of theirs, 0 if all went well."""
     return max((outcome.exit for outcome in outcomes), default=0)
+
+
+def _event(event: kept.Kept, watch: kept.Watch) -> dict[str, Any]:
+    """As ``query-events`` has it; the number counts within the daemon's life, hence whose it is."""
+    return {
+        **wire(event.kind, event.data, event.wall),
+        "seq": event.seq,
+        "boot": watch.boot,
+        "daemon": watch.pid,
+    }
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _optional_iso(at: float | None) -> str | None:

@@ -15,7 +15,7 @@ from qsup.control.handlers import Handlers
 from qsup.errors import QsupError
 
 if TYPE_CHECKING:
-    from qsup.control.facade import Alerts, Guests
+    from qsup.control.facade import Alerts, Guests, History
 
 log: Final = logging.getLogger(__name__)
 
@@ -30,12 +30,17 @@ class ControlServer:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], guests: Guests, alerts: Alerts, limits: Limits | None = None
+        self,
+        path: str | os.PathLike[str],
+        guests: Guests,
+        alerts: Alerts,
+        history: History,
+        limits: Limits | None = None,
     ) -> None:
         self._path = os.fspath(path)
         self._guests = guests
         self._limits = limits or Limits()
-        self._handlers = Handlers(guests, alerts)
+        self._handlers = Handlers(guests, alerts, history)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 

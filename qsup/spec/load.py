@@ -47,6 +47,11 @@ class Configuration(msgspec.Struct, frozen=True):
     """Where everything is said about each guest that could be read."""
 
     @property
+    def usable(self) -> bool:
+        """Whether the daemon's own file can be used; if not, ``daemon`` holds the defaults."""
+        return all(problem.file != DAEMON_FILE for problem in self.problems)
+
+    @property
     def broken(self) -> frozenset[str]:
         """Guests whose file is there and cannot be used."""
         return frozenset(self.by_guest)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsup.control.connection import Limits
 from qsup.control.server import ControlServer
+from tests.fakes.fake_history import FakeHistory
 from tests.fakes.fake_supervisor import FakeAlerts, FakeSupervisor, stopped, view
 
 if TYPE_CHECKING:
@@ -72,10 +73,13 @@ class Client:
 class Bench:
     """A server, its fake supervisor, and clients that are closed at the end."""
 
-    def __init__(self, path: str, server: ControlServer, guests: FakeSupervisor) -> None:
+    def __init__(
+        self, path: str, server: ControlServer, guests: FakeSupervisor, history: FakeHistory
+    ) -> None:
         self.path = path
         self.server = server
         self.guests = guests
+        self.history = history
         self._clients: list[Client] = []
 
     async def client(self, *, negotiate: bool = True) -> Client:
@@ -93,10 +97,11 @@ class Bench:
 async def running_bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """Two running guests and a stopped one; at the end nothing of the server may be left."""
     guests = FakeSupervisor(view("web1"), view("web2"), stopped("db1"))
+    history = FakeHistory()
     path = str(tmp_path / "control.sock")
-    server = ControlServer(path, guests, FakeAlerts(), LIMITS)
+    server = ControlServer(path, guests, FakeAlerts(), history, LIMITS)
     await server.start()
-    bench = Bench(path, server, guests)
+    bench = Bench(path, server, guests, history)
     yield bench
     await bench.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}, "the server left a task behind"

@@ -47,12 +47,15 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
     "guest": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight"}),
     "drill": frozenset({"spec", "argv", "qmp", "guest"}),
+    "history": frozenset({"spec"}),
+    "alerts": frozenset({"spec", "proc"}),
     "order": frozenset(),
     "supervisor": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "guest", "drill", "order"}
     ),
-    "alerts": frozenset({"spec", "proc"}),
-    "control": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "supervisor"}),
+    "control": frozenset(
+        {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "supervisor"}
+    ),
     "watch": frozenset(),
     "daemon": frozenset(
         {
@@ -65,9 +68,10 @@ BELOW: Final[dict[str, frozenset[str]]] = {
             "guest",
             "supervisor",
             "alerts",
+            "history",
             "control",
-            "watch",
         }
+        | {"watch"}
     ),
     "cli": frozenset({"control"}),
 }
@@ -87,7 +91,7 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "guest", "alerts")
+PURE_PARTS: Final = ("spec", "argv", "importer", "guest", "alerts", "history")
 WITH_IO: Final = frozenset(
     {
         "alerts.alerts",
@@ -109,6 +113,12 @@ WITH_IO: Final = frozenset(
         "guest.record",
         "guest.recorder",
         "guest.seed",
+        "history.damage",
+        "history.history",
+        "history.reading",
+        "history.schema",
+        "history.store",
+        "history.writer",
     }
 )
 """In the parts where the thinking is, everything is pure except these."""
@@ -125,6 +135,7 @@ IMPURE: Final = frozenset(
         "selectors",
         "shutil",
         "socket",
+        "sqlite3",
     }
     | {"subprocess", "tempfile", "threading", "time", "qsup.clock"}
 )

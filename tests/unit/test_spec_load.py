@@ -178,6 +178,15 @@ def test_a_broken_daemon_file_is_told_and_its_defaults_are_used(tmp_path: Path) 
         'qsup.toml:2: watcher: unknown key; did you mean "watch"?',
     ]
     assert found.daemon.parallel_starts == 4
+    assert not found.usable
+
+
+def test_a_broken_guest_leaves_the_daemons_own_file_usable(tmp_path: Path) -> None:
+    (tmp_path / "guests").mkdir()
+    (tmp_path / "guests/qsup.toml").write_text("nonsense = 1\n")
+    found = load(tmp_path)
+    assert found.problems
+    assert found.usable
 
 
 def test_nothing_at_all_is_an_empty_configuration(tmp_path: Path) -> None:
