@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qsup.cli.output import show, show_json
-from qsup.cli.place import directory
+from qsup.cli.place import directory, read_again
 from qsup.control.text import printable_lines
 from qsup.errors import GuestNotFound, QsupError, SpecError, UsageError
 from qsup.spec.assign import assigned, assignment
@@ -147,7 +147,9 @@ def text_of(file: Target) -> str:
 
 
 def tell(options: Options, file: Target, change: Change) -> None:
-    """Print what was changed."""
+    """Print what was changed. A daemon that watches the directory reads it before the next command comes."""
+    if change.then.daemon.watch:
+        read_again(options, file.config)
     if options.json:
         show_json(change.facts(file.path))
     else:

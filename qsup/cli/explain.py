@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsup.cli.output import show, show_json
 from qsup.control.text import table
+from qsup.spec.base import COMMON
 from qsup.spec.keys import tables, text_of
 from qsup.spec.lookup import FILES, find
 from qsup.spec.schema import schema
@@ -85,7 +86,9 @@ def _text(found: Found) -> str:
     if found.key is not None:
         return f"{found.name}\n{_wrapped(found.key.description, '  ')}\n\n{_key(found, found.key)}"
     rows = [(key.name, default(key) or "", key.description) for key in found.table.keys]
-    head = f"{found.table.header}\n{_wrapped(text_of(found.table.section), '  ')}\n"
+    family = found.table.path[0] if found.table.path[-1:] == ("ID",) else None
+    shared = f' `[{family}."{COMMON}"]` is what all of them have in common.' if family else ""
+    head = f"{found.table.header}\n{_wrapped(text_of(found.table.section) + shared, '  ')}\n"
     if not rows:
         return head
     lines = table(("KEY", "DEFAULT", "WHAT IT DOES"), rows)

@@ -69,7 +69,7 @@ def new(options: Options) -> int:
         write(file, data.encode())
     tell(options, file, change)
     if not options.json and not is_template(name):
-        show(f"`qsup start {name}` starts it\n")
+        show(f"`qsup start {name}` starts it{'' if change.then.daemon.watch else ' after a `qsup reload`'}\n")
     return 0
 
 

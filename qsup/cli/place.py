@@ -34,3 +34,16 @@ def _daemons(options: Options) -> Path | None:
         with contextlib.suppress(QsupError), Client(socket_path) as daemon:
             return Path(daemon.call("query-version", {})["config"])
     return None
+
+
+def read_again(options: Options, config: Path) -> None:
+    """Let the daemon, if it reads this directory, read it now: what was written holds for the next command.
+
+    By itself it would do so too, but a moment later. Where it may not be told to, that has to do.
+    """
+    socket_path = options.socket or fast.socket_path()
+    if socket_path is None:
+        return
+    with contextlib.suppress(QsupError, OSError), Client(socket_path) as daemon:
+        if config.samefile(daemon.call("query-version", {})["config"]):
+            daemon.call("reload-config", {})

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _SIGNAL: Final = re.compile(r"terminating on signal (\d{1,2})(?: from pid (\d{1,10}) \((.{0,64}?)\))?")
 """QEMU's words as it leaves because of a signal (``qemu_kill_report`` in its ``system/runstate.c``)."""
 _ABORT: Final = re.compile(
-    r"Assertion [`'\"]?.{1,300}|assertion failed: .{1,300}|hardware error: .{1,300}|code should not be reached.{0,200}"
+    r"qemu: fatal: .{1,300}|Assertion [`'\"]?.{1,300}|assertion failed: .{1,300}"
+    r"|hardware error: .{1,300}|code should not be reached.{0,200}"
 )
 """How glibc, glib and QEMU itself put it that they cannot go on."""
 _KVM: Final = re.compile(r"KVM internal error\. Suberror: .{1,80}|error: kvm run failed .{1,120}")

@@ -44,7 +44,8 @@ def _kvm_only(spec: GuestSpec) -> Iterator[Finding]:
     if spec.machine.accel is not Accel.TCG:
         return
     if any(spec.hyperv.features().values()):
-        yield ("hyperv",), 'Hyper-V enlightenments are KVM\'s, and machine.accel is "tcg"'
+        told = 'Hyper-V enlightenments are KVM\'s, and machine.accel is "tcg"; turn them off, or write accel = "auto"'
+        yield ("hyperv",), told
     if spec.clock.pit_tick is not None:
         yield ("clock", "pit-tick"), 'is about KVM\'s timer, and machine.accel is "tcg"'
 

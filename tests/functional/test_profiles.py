@@ -162,9 +162,8 @@ async def shows_local_time(site: Site, name: str) -> None:
 async def moves_to_virtio(site: Site, name: str) -> None:
     """With one more profile the same disk boots from virtio."""
     to = f'profile=["{name}", "windows-virtio"]'
-    status, _, err = await site.cli("set", name, to, "--config", str(site.config))
+    status, _, err = await site.cli("set", name, to)
     assert (status, err) == (0, "")
-    await site.run("reload-config")
     await site.run("guest-start", name=name)
     await site.prints(name, UP, times=2, within=BOOT)
     assert await driver(site, name, "/sys/block/vda/device") == "virtio_blk"

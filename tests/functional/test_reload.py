@@ -157,3 +157,33 @@ async def test_a_broken_daemon_file_keeps_what_it_said_before(empty: Site, qemu_
     assert "qsup.toml:1: parallel-starts: " in problem
     assert (await empty.run("guest-argv", name="idle"))["binary"] == str(link)
     await empty.run("guest-start", name="idle")
+
+
+async def test_what_the_command_has_written_holds_for_the_next_command(empty: Site) -> None:
+    await empty.start()
+    new = (
+        "new",
+        "made",
+        "--set",
+        "machine.accel=tcg",
+        "--set",
+        "memory.size=16 MiB",
+        "--set",
+        "stop.methods=[]",
+    )
+    assert (await empty.cli(*new))[0] == 0
+    assert (await empty.cli("start", "made"))[0] == 0
+    assert (await empty.cli("set", "made", "memory.size=32 MiB"))[0] == 0
+    assert (await empty.cli("restart", "made"))[0] == 0
+    _, out, _ = await empty.cli("status", "made")
+    assert "32 MiB" in out
+
+
+async def test_without_a_watch_what_the_command_has_written_waits_for_a_reload(empty: Site) -> None:
+    file = empty.config / "qsup.toml"
+    file.write_text(file.read_text() + "watch = false\n")
+    await empty.start()
+    assert (await empty.cli("new", "made"))[0] == 0
+    assert (await empty.cli("status", "made"))[0] == 3
+    assert (await empty.cli("reload"))[0] == 0
+    assert (await empty.cli("status", "made"))[0] == 0

@@ -31,7 +31,9 @@ def test_a_key_is_told_with_all_that_is_known_of_it(capsys: Capture) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["disk.cache", "disk.ID.cache", "disk.root.cache", "[disk.root.cache]"])
+@pytest.mark.parametrize(
+    "name", ["disk.cache", "disk.ID.cache", "disk.root.cache", "[disk.root.cache]", "disk.*.cache"]
+)
 def test_an_id_may_be_there_or_not(name: str, capsys: Capture) -> None:
     found = facts(capsys, name)
     assert (found["key"], found["default"], found["required"]) == ("disk.ID.cache", '"writeback"', False)
@@ -47,6 +49,8 @@ def test_a_table_lists_its_keys(capsys: Capture) -> None:
         found = facts(capsys, name)
         assert found["table"] == "disk.ID"
         assert {"disk.ID.file", "disk.ID.bus"} <= {key["key"] for key in found["keys"]}
+    assert run(["explain", "disk"]) == 0
+    assert '`[disk."*"]` is what all of them have in common' in capsys.readouterr().out
     assert run(["explain", "restart"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("[restart]\n")

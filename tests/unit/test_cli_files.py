@@ -97,6 +97,15 @@ def test_every_profile_that_comes_with_qsup_is_a_start(profile: str, config: Pat
     build(spec, FACTS, CONTEXT)
 
 
+def test_a_windows_11_is_two_profiles(config: Path) -> None:
+    shutil.copytree(ROOT / "configs/profiles", config / "profiles", dirs_exist_ok=True)
+    words = ("--from", "windows", "--from", "secure", "--set", "disk.root.file=/a")
+    assert qsup(config, "new", "new1", *words) == 0
+    spec = load(config).guests["new1"]
+    assert (spec.machine.firmware, spec.tpm.enabled) == ("uefi-secure-boot", True)
+    assert (spec.disk["root"].bus, spec.clock.base, spec.memory.merge) == ("sata", "localtime", False)
+
+
 def test_the_schema_is_named_where_there_is_one(config: Path) -> None:
     (config / "guest.schema.json").write_text("{}")
     assert qsup(config, "new", "web2") == 0

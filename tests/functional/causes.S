@@ -1,0 +1,111 @@
+# A guest for the tests of causes: after a key on its serial port it does one thing that ends or disturbs guests.
+#
+#   p  power off through ACPI
+#   c  panic through pvpanic
+#   l  a crash kernel is loaded, says pvpanic; then a reset
+#   r  reset
+#   t  triple fault
+#   w  arm the ib700 watchdog, and feed it no more
+#   d  write a sector to the first disk, again and again; prints + for each that was written
+#   x  run into an address where there is neither RAM nor ROM
+#
+# It prints a dot when it is ready for a key. q35 and pc; SeaBIOS puts the ACPI registers at 0x600 on either.
+
+        .intel_syntax noprefix
+        .code16
+        .globl  _start
+_start:
+        ljmp    0, offset main
+main:
+        xor     ax, ax
+        mov     ds, ax
+        mov     es, ax
+        mov     ss, ax
+        mov     sp, 0x7c00
+        mov     [drive], dl
+        mov     al, '.'
+        call    print
+1:      mov     dx, 0x3fd
+        in      al, dx
+        test    al, 1
+        jz      1b
+        mov     dx, 0x3f8
+        in      al, dx
+        cmp     al, 'p'
+        je      power_off
+        cmp     al, 'c'
+        je      panic
+        cmp     al, 'l'
+        je      crash_kernel
+        cmp     al, 'r'
+        je      reset
+        cmp     al, 't'
+        je      triple_fault
+        cmp     al, 'w'
+        je      watchdog
+        cmp     al, 'd'
+        je      write
+        cmp     al, 'x'
+        jne     1b
+        ljmp    0xa000, 0
+power_off:
+        mov     dx, 0x604
+        mov     ax, 0x2000
+        out     dx, ax
+        jmp     stand
+panic:
+        mov     al, 1
+        jmp     2f
+crash_kernel:
+        mov     al, 2
+2:      mov     dx, 0x505
+        out     dx, al
+        cmp     al, 1
+        je      stand
+reset:
+        mov     al, 0xfe
+        out     0x64, al
+        jmp     stand
+triple_fault:
+        lidt    none
+        int3
+watchdog:
+        mov     dx, 0x443               # the time is 2 * (15 - n) seconds
+        mov     al, 14
+        out     dx, al
+        jmp     stand
+write:
+        mov     ax, 0x0301              # one sector
+        mov     cx, 2                   # the second of the first track
+        mov     dh, 0
+        mov     dl, [drive]
+        mov     bx, 0x8000
+        int     0x13
+        jc      write
+        mov     al, '+'
+        call    print
+        mov     cx, 0x40                # a pause that the BIOS knows: 4 ms
+        mov     ah, 0x86
+        mov     cx, 0
+        mov     dx, 4000
+        int     0x15
+        jmp     write
+stand:
+        sti
+        hlt
+        jmp     stand
+print:
+        mov     ah, al
+        mov     dx, 0x3fd
+3:      in      al, dx
+        test    al, 0x20
+        jz      3b
+        mov     al, ah
+        mov     dx, 0x3f8
+        out     dx, al
+        ret
+drive:  .byte   0
+none:   .word   0
+        .long   0
+        .org    510
+        .word   0xaa55

@@ -1,0 +1,45 @@
+"""The guest of ``causes.S``, as the text of a guest file and as an image."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("causes.S")
+
+GUEST = """
+[machine]
+type = "pc"
+accel = "{accel}"
+[memory]
+size = "16 MiB"
+[disk.root]
+file = "{image}"
+format = "raw"
+bus = "ide"
+[boot]
+order = ["root"]
+[serial.console]
+[panic]
+enabled = true
+[watchdog]
+model = "ib700"
+[stop]
+methods = []
+{more}
+"""
+
+
+def build(image: Path, size: int = 1 << 20) -> Path:
+    """Assemble the guest into an image of so many bytes."""
+    work = image.with_suffix(".o")
+    sector = image.with_suffix(".bin")
+    subprocess.run(["as", "--32", "-o", work, SOURCE], check=True)
+    link = ["ld", "-m", "elf_i386", "--oformat", "binary", "-Ttext", "0x7c00", "-o", sector, work]
+    subprocess.run(link, check=True, stderr=subprocess.DEVNULL)
+    with image.open("wb") as file:
+        file.write(sector.read_bytes())
+        file.truncate(size)
+    work.unlink()
+    sector.unlink()
+    return image
