@@ -18,6 +18,8 @@ from qsup.spec.policy import Reaction
 if TYPE_CHECKING:
     from qsup.guest.turn import Turn
 
+ONE_REBOOT: Final = 1.0
+"""Seconds in which several resets are one: SeaBIOS resets a machine that was booted before once more itself."""
 QUIT_PATIENCE: Final = 5.0
 """Seconds that a QEMU whose guest has ended may take to quit."""
 
@@ -97,7 +99,9 @@ def quit_empty(turn: Turn) -> None:
 
 def counted(turn: Turn, ending: Ending) -> Ending:
     """Count a guest's own reset: the one that reaches the limit makes the guest one in a reboot loop."""
-    policy = turn.env.spec.restart
+    policy, before = turn.env.spec.restart, turn.state.resets
+    if before and turn.env.now - before[-1] < ONE_REBOOT:
+        return ending
     resets = within_window((*turn.state.resets, turn.env.now), policy, turn.env.now)
     turn.set(resets=resets)
     if not policy.limit or len(resets) < policy.limit:

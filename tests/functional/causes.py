@@ -35,7 +35,18 @@ def build(image: Path, size: int = 1 << 20) -> Path:
     work = image.with_suffix(".o")
     sector = image.with_suffix(".bin")
     subprocess.run(["as", "--32", "-o", work, SOURCE], check=True)
-    link = ["ld", "-m", "elf_i386", "--oformat", "binary", "-Ttext", "0x7c00", "-o", sector, work]
+    link: list[str | Path] = [
+        "ld",
+        "-m",
+        "elf_i386",
+        "--oformat",
+        "binary",
+        "-Ttext",
+        "0x7c00",
+        "-o",
+        sector,
+        work,
+    ]
     subprocess.run(link, check=True, stderr=subprocess.DEVNULL)
     with image.open("wb") as file:
         file.write(sector.read_bytes())

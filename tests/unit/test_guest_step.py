@@ -183,7 +183,7 @@ def test_resets_are_told_of_once_a_second() -> None:
     reset = inputs.Happened("RESET", {"guest": True})
     state, _ = step(RUNNING, reset, env(now=10.0))
     state, effects = step(state, reset, env(now=10.5))
-    assert effects == [Persist()]
+    assert effects == []
     state, effects = step(state, reset, env(now=11.2))
     assert isinstance(effects[-1], Publish)
     assert "reset 3" in effects[-1].data["message"]

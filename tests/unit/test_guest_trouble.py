@@ -170,13 +170,21 @@ def test_a_guest_that_resets_itself_again_and_again_is_given_up() -> None:
     reset = inputs.Happened("RESET", {"guest": True, "reason": "guest-reset"})
     state, effects = walk(RUNNING, *[reset] * 4)
     assert state.phase is Phase.RUNNING
-    state, effects = walk(state, reset)
+    state, effects = walk(state, reset, now=204.0)
     assert commands(effects) == ["quit"]
     assert state.ending is not None
     assert state.ending.cause is Cause.REBOOT_LOOP
     state, _ = walk(state, LEFT)
     assert state.phase is Phase.GAVE_UP
     assert "5 times within 10 min" in state.reason
+
+
+def test_resets_of_one_moment_are_one() -> None:
+    reset = inputs.Happened("RESET", {"guest": True, "reason": "guest-reset"})
+    state = RUNNING
+    for number in range(20):
+        state, _ = step(state, reset, env(now=200.0 + number / 100))
+    assert (state.phase, len(state.resets)) == (Phase.RUNNING, 1)
 
 
 def test_resets_that_are_far_between_are_no_loop() -> None:
