@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from qsup.spec.base import form
@@ -103,6 +104,7 @@ def port_trouble(port: str) -> str | None:
     return None if 1 <= int(port) <= 65535 else f'"{port}" is no port; ports go from 1 to 65535'
 
 
+@lru_cache(4096)
 def ipv4_trouble(address: str) -> str | None:
     """Why a text is no IPv4 address, as a sentence; None if it is one."""
     try:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from qsup.spec.base import Finding, Path, Section
+    from qsup.spec.keys import Key
     from qsup.spec.model import GuestSpec
     from qsup.spec.problem import Problem
 
@@ -81,11 +82,17 @@ def check(declared: Mapping[str, Declared], names: Collection[str]) -> dict[str,
     return problems
 
 
+@cache
+def _tables_of(section: type[Section]) -> tuple[Key, ...]:
+    """The keys that hold tables."""
+    return tuple(key for key in keys(section) if key.table is not None)
+
+
 def wrong(section: Section) -> Iterator[Finding]:
     """What each table, from this one down, has to say against itself. Tables that no file mentions have nothing."""
     yield from section.wrong()
-    for key in keys(type(section)):
-        if key.table is None or (value := getattr(section, key.field)) is key.default:
+    for key in _tables_of(type(section)):
+        if (value := getattr(section, key.field)) is key.default:
             continue
         if key.many:
             for name, table in value.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
@@ -240,10 +241,9 @@ class Nic(Section, frozen=True, kw_only=True):
                 yield (key,), trouble
 
     def _misplaced(self) -> Iterator[Finding]:
-        for field in self.__struct_fields__:
-            kinds = _BELONGS.get(field, ())
+        for field, kinds in _BELONGS.items():
             default = 1 if field == "queues" else None
-            if kinds and self.type not in kinds and getattr(self, field) not in (default, (), False):
+            if self.type not in kinds and getattr(self, field) not in (default, (), False):
                 which = " or ".join(f'"{kind}"' for kind in kinds)
                 yield (field,), f'belongs to type = {which}, and the type is "{self.type}"'
         needed = _NEEDS.get(self.type)
@@ -271,13 +271,7 @@ class Nic(Section, frozen=True, kw_only=True):
         for number, forward in enumerate(self.forward):
             if trouble := _forward(forward):
                 yield ("forward", number), trouble
-        network = trouble = None
-        try:
-            network = ipaddress.IPv4Network(self.network or USUAL_NETWORK)
-        except ValueError:
-            trouble = "no network; the address is its first, with no bit set that the mask leaves to hosts"
-        if network is not None and not 8 <= network.prefixlen <= 29:
-            trouble = "no network that QEMU can serve; masks have 8 to 29 bits"
+        network, trouble = _network(self.network or USUAL_NETWORK)
         if trouble:
             yield ("network",), f'"{self.network}" is {trouble}'
         if self.dns is not None:
@@ -287,6 +281,17 @@ class Nic(Section, frozen=True, kw_only=True):
                 yield ("dns",), f"{self.dns} is the host in this network; take another address"
         if self.bootfile is not None and len(self.bootfile.encode()) > BOOTFILE_BYTES:
             yield ("bootfile",), f"is longer than {BOOTFILE_BYTES} bytes"
+
+
+@lru_cache(4096)
+def _network(text: str) -> tuple[ipaddress.IPv4Network | None, str | None]:
+    """The network that a text names, and what is wrong with it. Most guests have the usual one."""
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError:
+        return None, "no network; the address is its first, with no bit set that the mask leaves to hosts"
+    served = 8 <= network.prefixlen <= 29
+    return network, None if served else "no network that QEMU can serve; masks have 8 to 29 bits"
 
 
 def _gateway(network: ipaddress.IPv4Network) -> ipaddress.IPv4Address:
