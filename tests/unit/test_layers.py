@@ -44,12 +44,17 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "probe": frozenset({"spec", "argv"}),
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
-    "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight"}),
+    "checks": frozenset({"spec", "argv", "proc", "qmp"}),
+    "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight", "checks"}),
     "order": frozenset(),
-    "supervisor": frozenset({"spec", "argv", "proc", "qmp", "probe", "preflight", "guest", "order"}),
+    "supervisor": frozenset(
+        {"spec", "argv", "proc", "qmp", "probe", "preflight", "checks", "guest", "order"}
+    ),
     "control": frozenset({"spec", "argv", "proc", "qmp", "guest", "supervisor"}),
     "watch": frozenset(),
-    "daemon": frozenset({"spec", "argv", "proc", "qmp", "probe", "guest", "supervisor", "control", "watch"}),
+    "daemon": frozenset(
+        {"spec", "argv", "proc", "qmp", "probe", "checks", "guest", "supervisor", "control", "watch"}
+    ),
     "cli": frozenset({"control"}),
 }
 """What each part may import beside leaves and itself. A new part has to be given its place here."""
@@ -68,11 +73,18 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "guest")
+PURE_PARTS: Final = ("spec", "argv", "importer", "checks", "guest")
 WITH_IO: Final = frozenset(
     {
         "spec.files",
         "spec.load",
+        "checks.agent",
+        "checks.console",
+        "checks.http",
+        "checks.notify",
+        "checks.reach",
+        "checks.resolve",
+        "checks.tcp",
         "guest.actor",
         "guest.helpers",
         "guest.host",
