@@ -85,6 +85,7 @@ WITH_IO: Final = frozenset(
         "checks.reach",
         "checks.resolve",
         "checks.tcp",
+        "checks.watch",
         "guest.actor",
         "guest.helpers",
         "guest.host",
