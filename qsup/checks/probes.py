@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LOOK: Final = 5.0
 """Seconds that one look at a guest which is not ready yet may take."""
 SETTLE: Final = 0.3
-"""Seconds in which passt resets a connection that its guest refuses."""
+"""Seconds in which passt ends a connection that its guest refuses."""
 
 NO_AGENT: Final = "this machine was started without the guest agent's channel"
 NO_PORT: Final = "this machine was started without that serial port"

@@ -34,7 +34,8 @@ async def connect(
 
     Where a helper of the guest's network takes every connection for it, that alone says nothing. With ``monitor``,
     for guests with a user network, QEMU is asked whether the guest has taken a connection that QEMU forwards. With
-    ``settle``, for passt, a connection that is reset within so many seconds counts as refused.
+    ``settle``, for passt, one that is ended within so many seconds counts as refused: passt does that when the guest
+    refuses it, but keeps it for long when the guest is silent.
     """
     return await within(deadline, address, _connect(address, monitor, settle))
 
@@ -46,7 +47,8 @@ async def _connect(address: str, monitor: Monitor | None, settle: float) -> Verd
         async with connection(host, int(port)) as sock:
             if monitor is not None and forwarded:
                 return await _inside(sock, address, monitor)
-            await _settled(sock, settle)
+            if await _ends(sock, settle):
+                return Failed(f"{address}: the connection is ended at once")
     except QmpError as error:
         return Unable(f"QEMU does not tell of its network: {error}")
     return Passed(f"{address} takes a connection")
@@ -77,9 +79,14 @@ def _closed(sock: socket.socket) -> bool:
         return True
 
 
-async def _settled(sock: socket.socket, seconds: float) -> None:
-    """Wait whether the connection is reset. Raises ConnectionError if it is."""
-    if seconds:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.get_running_loop().sock_recv(sock, 1)
+async def _ends(sock: socket.socket, seconds: float) -> bool:
+    """Whether the other end hangs up within so many seconds, before it says anything."""
+    if not seconds:
+        return False
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            try:
+                return not await asyncio.get_running_loop().sock_recv(sock, 1)
+            except ConnectionError:
+                return True
+    return False

@@ -37,7 +37,9 @@ class Health(Section, frozen=True, kw_only=True):
     ]
     address: Annotated[
         Annotated[str, ENDPOINT] | None,
-        about("For `tcp`: an address and a port as the host reaches the guest."),
+        about(
+            "For `tcp`: an address and a port as the host reaches the guest. passt takes connections before the guest does; with it `http` tells more."
+        ),
     ] = None
     url: Annotated[Annotated[str, HTTP_URL] | None, about("For `http`: where the host asks.")] = None
     command: Annotated[

@@ -38,7 +38,9 @@ class Ready(Section, frozen=True, kw_only=True):
     ] = ReadyCheck.RUNNING
     address: Annotated[
         Annotated[str, ENDPOINT] | None,
-        about("For `tcp`: an address and a port as the host reaches the guest, say `127.0.0.1:8080`."),
+        about(
+            "For `tcp`: an address and a port as the host reaches the guest, say `127.0.0.1:8080`. passt takes connections before the guest does; with it `http` tells more."
+        ),
     ] = None
     url: Annotated[
         Annotated[str, HTTP_URL] | None,
