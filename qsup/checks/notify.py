@@ -112,18 +112,24 @@ class Notices:
                 del self._guests[cid]
 
     async def serve(self) -> None:
-        """Take messages until cancelled; then the socket is closed."""
+        """Take messages until cancelled; then the socket is closed. A socket that breaks costs only the messages."""
         with contextlib.closing(self._listener):
-            async with asyncio.TaskGroup() as tasks:
-                while True:
-                    await asyncio.sleep(self._accepts.take(self._loop.time()))
-                    sock, address = await self._accept()
-                    guest = self._guests.get(self._cid(address))
-                    if guest is None or guest.open >= OPEN or not guest.bucket.spend(self._loop.time()):
-                        sock.close()
-                        continue
-                    guest.open += 1
-                    tasks.create_task(self._take(guest, sock))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    while True:
+                        await self._serve_one(tasks)
+            except* OSError as broken:
+                log.error("no guest can tell that it is ready any more: %s", broken.exceptions[0])
+
+    async def _serve_one(self, tasks: asyncio.TaskGroup) -> None:
+        await asyncio.sleep(self._accepts.take(self._loop.time()))
+        sock, address = await self._accept()
+        guest = self._guests.get(self._cid(address))
+        if guest is None or guest.open >= OPEN or not guest.bucket.spend(self._loop.time()):
+            sock.close()
+        else:
+            guest.open += 1
+            tasks.create_task(self._take(guest, sock))
 
     async def _accept(self) -> tuple[socket.socket, Any]:
         while True:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 LOOK: Final = 5.0
 """Seconds that one look at a guest which is not ready yet may take."""
-SETTLE: Final = 0.3
-"""Seconds in which passt ends a connection that its guest refuses."""
 
 NO_AGENT: Final = "this machine was started without the guest agent's channel"
 NO_PORT: Final = "this machine was started without that serial port"
@@ -59,11 +57,8 @@ class Means:
     async def connect(self, address: str, deadline: float) -> Verdict:
         """Connect to the guest, with a look behind what takes connections for it."""
         kinds = {nic.type for nic in self.spec.nic.values()}
-        return await tcp.connect(
-            address, deadline,
-            monitor=self.monitor if NicType.USER in kinds else None,
-            settle=min(SETTLE, deadline / 2) if NicType.PASST in kinds else 0.0,
-        )  # fmt: skip
+        monitor = self.monitor if NicType.USER in kinds else None
+        return await tcp.connect(address, deadline, monitor=monitor)
 
 
 def of_health(check: Health, means: Means) -> Probe:

@@ -30,7 +30,11 @@ async def resolve(host: str, port: int) -> Found:
         raise socket.gaierror(socket.EAI_AGAIN, f"{LOOKUPS} other names are being looked up already")
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Found] = loop.create_future()
-    threading.Thread(target=_look_up, args=(host, port, loop, answer), daemon=True).start()
+    try:
+        threading.Thread(target=_look_up, args=(host, port, loop, answer), daemon=True).start()
+    except RuntimeError:
+        _places.release()
+        raise socket.gaierror(socket.EAI_AGAIN, "there is no thread to look the name up in") from None
     return await answer
 
 

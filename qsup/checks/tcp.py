@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -27,28 +26,23 @@ SELDOM: Final = 0.5
 """up to this."""
 
 
-async def connect(
-    address: str, deadline: float, *, monitor: Monitor | None = None, settle: float = 0.0
-) -> Verdict:
-    """Connect to an address such as ``127.0.0.1:8080`` and hang up.
+async def connect(address: str, deadline: float, *, monitor: Monitor | None = None) -> Verdict:
+    """Connect to an address such as ``127.0.0.1:8080`` and hang up; ``deadline`` is in seconds.
 
-    Where a helper of the guest's network takes every connection for it, that alone says nothing. With ``monitor``,
-    for guests with a user network, QEMU is asked whether the guest has taken a connection that QEMU forwards. With
-    ``settle``, for passt, one that is ended within so many seconds counts as refused: passt does that when the guest
-    refuses it, but keeps it for long when the guest is silent.
+    Where a part of the guest's network takes every connection for it, that alone says nothing. With ``monitor``, for
+    guests with a user network, QEMU is asked whether the guest has taken a connection that QEMU forwards. passt can
+    be asked nothing: it hangs up 10 s after a guest has refused.
     """
-    return await within(deadline, address, _connect(address, monitor, settle))
+    return await within(deadline, address, _connect(address, monitor))
 
 
-async def _connect(address: str, monitor: Monitor | None, settle: float) -> Verdict:
+async def _connect(address: str, monitor: Monitor | None) -> Verdict:
     host, port = Endpoint.of(address)
     try:
         forwarded = monitor is not None and usernet.guest_port(await monitor(usernet.COMMAND), int(port))
         async with connection(host, int(port)) as sock:
             if monitor is not None and forwarded:
                 return await _inside(sock, address, monitor)
-            if await _ends(sock, settle):
-                return Failed(f"{address}: the connection is ended at once")
     except QmpError as error:
         return Unable(f"QEMU does not tell of its network: {error}")
     return Passed(f"{address} takes a connection")
@@ -77,16 +71,3 @@ def _closed(sock: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
-
-
-async def _ends(sock: socket.socket, seconds: float) -> bool:
-    """Whether the other end hangs up within so many seconds, before it says anything."""
-    if not seconds:
-        return False
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            try:
-                return not await asyncio.get_running_loop().sock_recv(sock, 1)
-            except ConnectionError:
-                return True
-    return False

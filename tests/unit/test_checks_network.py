@@ -245,19 +245,6 @@ def test_the_table_of_connections_is_read() -> None:
     assert list(usernet.rows("rubbish\n  TCP[\n UDP[236 sec] 5 10.0.2.15 1 2.2.2.2 53 0 0\n")) == []
 
 
-@pytest.mark.parametrize("linger", [b"\0" * 8, b"\1" + b"\0" * 7], ids=["ended", "reset"])
-async def test_a_connection_that_is_ended_at_once_fails_where_that_is_looked_for(linger: bytes) -> None:
-    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.transport.abort()
-
-    async with serving(refuse) as port:
-        where = f"127.0.0.1:{port}"
-        assert await tcp.connect(where, 5, settle=5) == Failed(f"{where}: the connection is ended at once")
-    async with serving(silent) as port:
-        assert isinstance(await tcp.connect(f"127.0.0.1:{port}", 5, settle=0.01), Passed)
-
-
 # HTTP
 
 

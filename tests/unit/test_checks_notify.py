@@ -170,6 +170,16 @@ async def test_no_descriptors_for_a_moment_cost_no_message(
     assert "no guest can tell that it is ready: Too many open files" in caplog.text
 
 
+async def test_a_door_that_breaks_is_told_and_ends_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    # It does not listen, so accept() fails for good.
+    await Notices(listener).serve()
+    assert listener.fileno() == -1
+    assert "no guest can tell that it is ready any more" in caplog.text
+
+
 async def test_what_is_open_is_closed_when_the_door_is(tmp_path: Path) -> None:
     async with door(tmp_path) as notices:
         with notices.listening(CID, lambda _: None):
