@@ -15,7 +15,9 @@
     └── QmpError           talking to QEMU failed
         ├── QmpRefused     QEMU answered with an error: the command was not executed
         ├── QmpUnanswered  no answer within the deadline: unknown whether it was executed
+        ├── QmpBusy        another conversation has the channel: no answer is to be had now
         └── QmpLost        the session ended: unknown whether it was executed
+            └── QmpGarbled what the peer sent is no answer
 
 A message says what happened, to which guest or in which file, and what to do about it.
 """
@@ -105,5 +107,13 @@ class QmpUnanswered(QmpError):
     """No answer within the deadline: unknown whether the command was executed."""
 
 
+class QmpBusy(QmpError):
+    """Another conversation has the channel, or has taken it away: there is no answer to be had now."""
+
+
 class QmpLost(QmpError):
     """The session ended before the answer: unknown whether the command was executed."""
+
+
+class QmpGarbled(QmpLost):
+    """What the peer sent is no answer, or too much."""

@@ -18,6 +18,8 @@ QMP_FILE: Final = "qmp.sock"
 """The QMP socket's name in the run directory."""
 AGENT_FILE: Final = "agent.sock"
 """The agent's socket, likewise."""
+NOTIFY_PORT: Final = int.from_bytes(b"qsup")
+"""The vsock port of the host at which guests report, where the daemon has no other."""
 DISPLAY_FILES: Final = {DisplayType.VNC: "vnc.sock", DisplayType.SPICE: "spice.sock"}
 """The sockets that QEMU itself makes there for viewers."""
 DISPLAY_PASSWORD_FILE: Final = "display-password"  # noqa: S105 - a name
@@ -69,13 +71,14 @@ class LaunchContext(msgspec.Struct, frozen=True):
     ``qsup-TOKEN``), so that a process can be recognised as this launch. ``run_dir`` is the fresh directory of
     the launch, for the paths that QEMU itself must make; ``state_dir`` is the guest's own directory, which
     outlives launches and the host. ``machine`` is the versioned machine type that the guest keeps; None: the
-    type that its file names.
+    type that its file names. ``notify_port`` is the host's vsock port at which guests report that they are ready.
     """
 
     token: str
     run_dir: str
     state_dir: str
     machine: str | None = None
+    notify_port: int = NOTIFY_PORT
 
 
 class Invocation(msgspec.Struct, frozen=True):

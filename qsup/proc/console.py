@@ -1,4 +1,4 @@
-"""The supervisor's end of one serial port: a log, and any number of viewers.
+"""The supervisor's end of one serial port: a log, any number of viewers, and those who listen for something.
 
 QEMU serves one client on the port's socket, so the supervisor is that client, all the time. What the guest prints
 goes to the log and to every viewer; what a viewer types goes to the guest. A guest that prints without end is read
@@ -8,14 +8,17 @@ only so fast, and a viewer that does not read loses the oldest of it: neither co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from qsup import endpoint
 from qsup.errors import QsupError
 from qsup.proc.port import Port
+from qsup.proc.printed import Printed
 from qsup.proc.viewer import Viewer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from qsup.proc.rotated import RotatedLog
@@ -29,8 +32,12 @@ class Console:
 
     def __init__(self, name: str, log: RotatedLog | None) -> None:
         self.name = name
+        self.last_output: float | None = None
+        """When the guest has last printed something, on the loop's clock; None: not in this daemon's time."""
         self._log = log
+        self._printed = Printed(log)
         self._viewers: set[Viewer] = set()
+        self._listeners: list[Callable[[bytes], None]] = []
         self._port: Port | None = None
         self._connecting = asyncio.Lock()
         self._writing = asyncio.Lock()
@@ -46,6 +53,7 @@ class Console:
         async with self._connecting:
             await self._hang_up()
             sock = await endpoint.connect(directory, file)
+            self._printed.begin(directory, file)
             loop = asyncio.get_running_loop()
             _, self._port = await loop.create_unix_connection(lambda: Port(self._output), sock=sock)
 
@@ -55,6 +63,15 @@ class Console:
         if self._closed:
             viewer.close()
         return viewer
+
+    @contextlib.contextmanager
+    def listening(self, hear: Callable[[bytes], None]) -> Iterator[None]:
+        """Call ``hear`` with all that is printed while the context is open, as it comes. It must not raise."""
+        self._listeners.append(hear)
+        try:
+            yield
+        finally:
+            self._listeners.remove(hear)
 
     async def write(self, data: bytes) -> None:
         """Type into the port. Raises QsupError if no QEMU is there, or it does not take the data in time."""
@@ -73,6 +90,10 @@ class Console:
         """The last bytes of the log; empty without one."""
         return self._log.tail(limit) if self._log else b""
 
+    def printed(self, limit: int) -> bytes:
+        """The last bytes of what the present run has printed, as far as they are kept; empty before the first."""
+        return self._printed.tail(limit)
+
     async def close(self) -> None:
         """Hang up and let the viewers go. May be called again."""
         self._closed = True
@@ -84,8 +105,12 @@ class Console:
             self._log.close()
 
     def _output(self, data: bytes) -> None:
+        self.last_output = asyncio.get_running_loop().time()
         if self._log is not None:
             self._log.append(data)
+        self._printed.add(data)
+        for hear in tuple(self._listeners):
+            hear(data)
         for viewer in self._viewers:
             viewer.offer(data)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qsup.proc.bounded import tail
 
@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """A place in a log, which stays the same when the log is rotated: a file, and how many bytes of it."""
+
+    inode: int
+    offset: int
+
+
+START: Final = Place(0, 0)
+"""Before everything that a log still has."""
 
 
 class RotatedLog:
@@ -27,6 +38,8 @@ class RotatedLog:
         self._size = 0
         self.lost = 0
         """Bytes that could not be written."""
+        self.mark = START
+        """A place that is kept in mind."""
 
     def append(self, data: bytes) -> None:
         """Write at the end; what cannot be written is counted, and the first such loss is logged."""
@@ -58,6 +71,9 @@ class RotatedLog:
 
     def _rotate(self) -> None:
         self.close()
+        if _inode(self._older) == self.mark.inode:
+            # That file goes now, and the next one may get its number.
+            self.mark = START
         self._path.replace(self._older)
         self._open()
 
@@ -71,8 +87,41 @@ class RotatedLog:
         missing = limit - len(recent)
         return (tail(self._older, missing) if missing > 0 else b"") + recent
 
+    def end(self) -> Place | None:
+        """Where the next byte will be written; None if nothing can be."""
+        try:
+            self._open()
+            return Place(os.fstat(self._fd).st_ino, self._size)
+        except OSError:
+            return None
+
+    def since_mark(self, limit: int) -> bytes:
+        """The last ``limit`` bytes of what was written after the mark, as far as it is kept."""
+        found = b""
+        for path in (self._path, self._older):
+            marked = _inode(path) == self.mark.inode
+            size = _size(path) - (self.mark.offset if marked else 0)
+            found = tail(path, max(0, min(size, limit - len(found)))) + found
+            if marked:
+                break
+        return found
+
     def close(self) -> None:
         """Close the file; the next byte opens it again."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

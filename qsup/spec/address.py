@@ -1,4 +1,4 @@
-"""Addresses on a network as guest files write them: `127.0.0.1:1234`, `[::1]:1234`. Pure."""
+"""Addresses on a network as guest files write them: `127.0.0.1:1234`, `[::1]:1234`, `http://host/path`. Pure."""
 
 from __future__ import annotations
 
@@ -97,6 +97,53 @@ class WebUrl(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         usual = self.port == (443 if self.tls else 80)
         return f"http{'s' * self.tls}://{host}" + ("" if usual else f":{self.port}")
+
+
+_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+"""A host, and perhaps a port."""
+HTTP_PORT: Final = 80
+
+
+class HttpUrl(NamedTuple):
+    """Where to ask for what."""
+
+    authority: str
+    """The host and the port as they are written."""
+    path: str
+
+    @classmethod
+    def of(cls, text: str) -> HttpUrl:
+        """The two parts of a text in the form of ``HTTP_URL``."""
+        authority, _, path = text.removeprefix("http://").partition("/")
+        return cls(authority, f"/{path}")
+
+    @property
+    def host(self) -> str:
+        """An address without brackets, or a name. For sound ones only."""
+        return self._parts[0].removeprefix("[").removesuffix("]")
+
+    @property
+    def port(self) -> int:
+        """The port that is written there, else the usual one. For sound ones only."""
+        return int(self._parts[1] or HTTP_PORT)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nobody can be asked there, as a sentence; None if somebody can."""
+        if _AUTHORITY.fullmatch(self.authority) is None:
+            return f'"{self.authority}" is no host with or without a port'
+        host, port = self._parts
+        if host.startswith("["):
+            try:
+                ipaddress.IPv6Address(self.host)
+            except ValueError:
+                return f'"{host}" is no IPv6 address'
+        return port_trouble(port) if port else None
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        found = _AUTHORITY.fullmatch(self.authority)
+        return (found[1], found[2] or "") if found else (self.authority, "")
 
 
 def port_trouble(port: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qsup.spec.problem import nearest, shown
+from qsup.spec.tables.credential import NOTIFY, PREFIX
 from qsup.spec.tables.hang import Stage
 from qsup.spec.tables.health import HealthCheck
 from qsup.spec.tables.ready import ReadyCheck
@@ -25,6 +26,8 @@ def watching(spec: GuestSpec) -> Iterator[Finding]:
         yield ("ready", "check"), NO_AGENT
     if ready.check is ReadyCheck.NOTIFY and not spec.vsock.enabled:
         yield ("ready", "check"), "needs the vsock device: [vsock] enabled = true"
+    if ready.check is ReadyCheck.NOTIFY:
+        yield from _taken(spec)
     if ready.check is ReadyCheck.CONSOLE:
         yield from _port(spec, ready.serial, ("ready", "serial"))
     yield from _health(spec)
@@ -33,6 +36,17 @@ def watching(spec: GuestSpec) -> Iterator[Finding]:
         yield from _port(spec, drill.serial, ("drill", "serial"))
     if Stage.AGENT in spec.hang.guest_stages and not spec.agent.enabled:
         yield ("hang", "guest-stages", spec.hang.guest_stages.index(Stage.AGENT)), NO_AGENT
+
+
+def _taken(spec: GuestSpec) -> Iterator[Finding]:
+    """A file of the very name that readiness needs."""
+    told = f'has the name "{NOTIFY}", which [ready] check = "notify" gives to a credential of its own'
+    for name, credential in spec.credential.items():
+        if (credential.name or name) == NOTIFY:
+            yield ("credential", name), told
+    for name, item in spec.fw_cfg.items():
+        if item.name == PREFIX + NOTIFY:
+            yield ("fw-cfg", name), told
 
 
 def _health(spec: GuestSpec) -> Iterator[Finding]:

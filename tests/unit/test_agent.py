@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qsup.errors import QmpError, QmpLost, QmpRefused, QmpUnanswered
+from qsup.errors import QmpBusy, QmpError, QmpGarbled, QmpLost, QmpRefused, QmpUnanswered
 from qsup.qmp import agent
-from qsup.qmp.agent import agent_execute
+from qsup.qmp.agent import Agent, Ended, agent_execute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +167,117 @@ async def test_a_guest_that_goes_down_with_its_channel_has_taken_the_command(tmp
         assert await ask(tmp_path, "guest-shutdown", expect_reply=False) is None
         with pytest.raises(QmpLost, match="was closed"):
             await ask(tmp_path)
+
+
+def answering(*answers: bytes) -> tuple[Script, list[str]]:
+    """An agent that gives one of the answers to each command, then falls silent; and the commands it was given."""
+    left, asked = list(answers), list[str]()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await synchronise(reader, writer)
+        asked.append(json.loads(await reader.readline())["execute"])
+        if left:
+            writer.write(left.pop(0))
+        await reader.read()
+
+    return script, asked
+
+
+async def test_conversations_come_one_after_the_other(tmp_path: Path) -> None:
+    open_now, most = 0, 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await synchronise(reader, writer)
+        await reader.readline()
+        open_now -= 1
+        writer.write(b'{"return": {}}\n')
+
+    async with serving(tmp_path, script):
+        one = Agent(tmp_path, "agent.sock")
+        await asyncio.gather(*(one.ping(5) for _ in range(10)))
+    assert most == 1
+
+
+async def test_what_is_urgent_ends_the_others_and_comes_at_once(tmp_path: Path) -> None:
+    silent = asyncio.Event()
+    asked: list[str] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await synchronise(reader, writer)
+        asked.append(json.loads(await reader.readline())["execute"])
+        if asked[-1] == "guest-ping":
+            silent.set()
+        else:
+            writer.write(b'{"return": {}}\n')
+        await reader.read()
+
+    async with serving(tmp_path, script):
+        one = Agent(tmp_path, "agent.sock")
+        talks, waits = (asyncio.ensure_future(one.ping(60)) for _ in range(2))
+        await silent.wait()
+        shutdown = asyncio.ensure_future(one.execute("guest-shutdown", {}, urgent=True))
+        await asyncio.sleep(0)
+        with pytest.raises(QmpBusy, match="more urgent"):
+            await one.ping(60)
+        assert await shutdown == {}
+        for check in (talks, waits):
+            with pytest.raises(QmpBusy, match="others ask it as well"):
+                await check
+        assert asked == ["guest-ping", "guest-shutdown"]
+        # Whoever comes afterwards is served again.
+        assert await one.execute("guest-info", {}) == {}
+
+
+async def test_who_spends_the_deadline_in_line_is_told_that_the_agent_is_busy(tmp_path: Path) -> None:
+    script, asked = answering()
+    async with serving(tmp_path, script):
+        one = Agent(tmp_path, "agent.sock")
+        talks = asyncio.ensure_future(one.ping(0.3))
+        await asyncio.sleep(0)
+        with pytest.raises(QmpBusy):
+            await one.ping(0.01)
+        with pytest.raises(QmpUnanswered, match=r"guest-ping within 0\.3 s"):
+            await talks
+    assert asked == ["guest-ping"]
+
+
+async def test_a_conversation_that_is_cancelled_leaves_the_line_free(tmp_path: Path) -> None:
+    script, _ = answering(b'{"return": {}}\n')
+    async with serving(tmp_path, script):
+        one = Agent(tmp_path, "agent.sock")
+        first = asyncio.ensure_future(one.ping(60))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await one.ping(5)
+
+
+async def test_a_program_is_started_and_its_end_is_told(tmp_path: Path) -> None:
+    script, asked = answering(
+        b'{"return": {"pid": 7}}\n',
+        b'{"return": {"exited": false}}\n',
+        b'{"return": {"exited": true, "exitcode": 3}}\n',
+        b'{"return": {"exited": true, "signal": 9}}\n',
+    )
+    async with serving(tmp_path, script):
+        one = Agent(tmp_path, "agent.sock")
+        assert await one.start(["/bin/true"], 5) == 7
+        assert await one.ended(7, 5) == Ended(exited=False)
+        assert await one.ended(7, 5) == Ended(exited=True, status=3)
+        assert await one.ended(7, 5) == Ended(exited=True, signal=9)
+    assert asked == ["guest-exec", "guest-exec-status", "guest-exec-status", "guest-exec-status"]
+
+
+@pytest.mark.parametrize("answer", [b'{"return": {}}\n', b'{"return": 7}\n', b'{"return": {"pid": "7"}}\n'])
+async def test_an_answer_of_another_shape_is_garbled(answer: bytes, tmp_path: Path) -> None:
+    script, _ = answering(answer)
+    async with serving(tmp_path, script):
+        with pytest.raises(QmpGarbled, match="no answer"):
+            await Agent(tmp_path, "agent.sock").start(["/bin/true"], 5)
 
 
 @pytest.mark.skipif(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,9 +28,11 @@ from qsup.spec.tables.memory import Memory, MemoryBackend
 from qsup.spec.tables.nic import Nic, NicType
 from qsup.spec.tables.numa import Numa
 from qsup.spec.tables.qemu import Qemu
+from qsup.spec.tables.ready import Ready, ReadyCheck
 from qsup.spec.tables.rng import Rng
 from qsup.spec.tables.serial import Serial
 from qsup.spec.tables.sound import Sound, SoundBackend, SoundModel
+from qsup.spec.tables.vsock import Vsock
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, TCG, built, disk, guest
 from tests.unit.argv_parsing import devices, shape_of, values
@@ -255,3 +258,12 @@ def test_a_shell_reads_the_rendered_text_as_the_same_words() -> None:
     text = render(invocation)
     assert shlex.split(text.replace("\\\n", "")) == invocation.argv
     assert text.count("\n") == len(invocation.options) + 1
+
+
+def test_only_a_guest_that_is_to_report_its_readiness_is_told_where() -> None:
+    context = msgspec.structs.replace(CONTEXT, notify_port=70000)
+    vsock = Vsock(enabled=True)
+    told = built(context=context, vsock=vsock, ready=Ready(check=ReadyCheck.NOTIFY))
+    name = "opt/io.systemd.credentials/vmm.notify_socket"
+    assert values(told, "-fw_cfg") == [[("name", name), ("string", "vsock-stream:2:70000")]]
+    assert values(built(context=context, vsock=vsock), "-fw_cfg") == []

@@ -14,7 +14,8 @@ from qsup import endpoint
 from qsup.errors import QmpLost, QsupError
 from qsup.proc import console as module
 from qsup.proc.console import Console
-from qsup.proc.rotated import RotatedLog
+from qsup.proc.printed import KEPT
+from qsup.proc.rotated import START, RotatedLog
 from qsup.proc.viewer import VIEWER_LIMIT
 
 if TYPE_CHECKING:
@@ -191,4 +192,115 @@ async def test_a_console_that_is_closed_has_nothing_more_to_show(tmp_path: Path)
     await console.close()
     with console.attach() as viewer:
         assert [data async for data in viewer] == []
+    guest.close()
+
+
+async def test_who_listens_hears_everything_as_it_comes(tmp_path: Path) -> None:
+    console = Console("web1/console", None)
+    guest = await connected(console, tmp_path)
+    assert console.last_output is None
+    heard: list[bytes] = []
+    with console.attach() as viewer, console.listening(heard.append):
+        output = aiter(viewer)
+        await say(guest, b"one")
+        assert await anext(output) == b"one"
+        assert heard == [b"one"]
+        assert console.last_output is not None
+    with console.attach() as viewer:
+        await say(guest, b"two")
+        assert await anext(aiter(viewer)) == b"two"
+    assert heard == [b"one"]
+    await console.close()
+    guest.close()
+
+
+async def prints(console: Console, guest: socket.socket, data: bytes) -> None:
+    """Print something, and wait until the console has it."""
+    with console.attach() as viewer:
+        await say(guest, data)
+        assert await anext(aiter(viewer)) == data
+
+
+@pytest.mark.parametrize("logged", [True, False])
+async def test_what_a_run_has_printed_leaves_out_the_runs_before(tmp_path: Path, logged: bool) -> None:
+    console = Console("web1/console", RotatedLog(tmp_path / "log", 1000) if logged else None)
+    assert console.printed(100) == b""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        guest = await connected(console, tmp_path / name)
+        assert console.printed(100) == b""
+        await prints(console, guest, f"the {name} run".encode())
+        assert console.printed(100) == f"the {name} run".encode()
+        assert console.printed(3) == b"run"
+        guest.close()
+    await console.close()
+
+
+async def test_the_next_daemon_knows_where_the_run_began(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    first = Console("web1/console", RotatedLog(tmp_path / "log", 1000))
+    (tmp_path / "log").write_bytes(b"an earlier run")
+    guest = await connected(first, run_dir)
+    await prints(first, guest, b"this run")
+    await first.close()
+    guest.close()
+    second = Console("web1/console", RotatedLog(tmp_path / "log", 1000))
+    guest = await connected(second, run_dir)
+    assert second.printed(100) == b"this run"
+    await second.close()
+    guest.close()
+
+
+async def test_a_mark_that_is_torn_costs_the_past_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "port.sock.began").write_text("no place")
+    (tmp_path / "log").write_bytes(b"earlier")
+    console = Console("web1/console", RotatedLog(tmp_path / "log", 1000))
+    guest = await connected(console, tmp_path)
+    await prints(console, guest, b"now")
+    assert console.printed(100) == b"now"
+    await console.close()
+    guest.close()
+
+
+async def test_without_a_log_only_the_last_is_kept(tmp_path: Path) -> None:
+    console = Console("web1/console", None)
+    guest = await connected(console, tmp_path)
+    await prints(console, guest, b"x" * KEPT)
+    await prints(console, guest, b"y")
+    assert console.printed(1 << 20) == b"x" * (KEPT - 1) + b"y"
+    await console.close()
+    guest.close()
+
+
+def test_a_mark_in_a_log_survives_its_rotation(tmp_path: Path) -> None:
+    log = RotatedLog(tmp_path / "log", 100)
+    log.append(b"a" * 60)
+    log.mark = log.end() or START
+    assert log.since_mark(1000) == b""
+    log.append(b"b" * 30)
+    assert log.since_mark(1000) == b"b" * 30
+    log.append(b"c" * 30)
+    assert log.since_mark(1000) == b"b" * 30 + b"c" * 30
+    assert log.since_mark(40) == b"b" * 10 + b"c" * 30
+    for letter in (b"d", b"e"):
+        log.append(letter * 90)
+    assert log.since_mark(1000) == b"d" * 90 + b"e" * 90
+    log.close()
+
+
+async def test_a_run_whose_beginning_is_rotated_away_goes_back_as_far_as_the_log(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    first = Console("web1/console", RotatedLog(tmp_path / "log", 100))
+    guest = await connected(first, run_dir)
+    for letter in (b"a", b"b", b"c"):
+        await prints(first, guest, letter * 90)
+    assert first.printed(1000) == b"b" * 90 + b"c" * 90
+    await first.close()
+    guest.close()
+    second = Console("web1/console", RotatedLog(tmp_path / "log", 100))
+    guest = await connected(second, run_dir)
+    assert second.printed(1000) == b"b" * 90 + b"c" * 90
+    await second.close()
     guest.close()

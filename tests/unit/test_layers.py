@@ -45,13 +45,16 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "probe": frozenset({"spec", "argv"}),
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
-    "guest": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight"}),
+    "checks": frozenset({"spec", "argv", "proc", "qmp"}),
+    "guest": frozenset(
+        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight", "checks", "vitals"}
+    ),
     "drill": frozenset({"spec", "argv", "qmp", "guest"}),
     "history": frozenset({"spec"}),
     "alerts": frozenset({"spec", "proc"}),
     "order": frozenset(),
     "supervisor": frozenset(
-        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "guest", "drill", "order"}
+        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "checks", "guest", "drill", "order"}
     ),
     "control": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "supervisor"}
@@ -65,13 +68,13 @@ BELOW: Final[dict[str, frozenset[str]]] = {
             "qmp",
             "blackbox",
             "probe",
+            "checks",
             "guest",
             "supervisor",
             "alerts",
             "history",
-            "control",
         }
-        | {"watch"}
+        | {"control", "watch"}
     ),
     "cli": frozenset({"control"}),
 }
@@ -91,7 +94,7 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "guest", "alerts", "history")
+PURE_PARTS: Final = ("spec", "argv", "importer", "checks", "guest", "alerts", "history")
 WITH_IO: Final = frozenset(
     {
         "alerts.alerts",
@@ -101,6 +104,14 @@ WITH_IO: Final = frozenset(
         "alerts.webhook",
         "spec.files",
         "spec.load",
+        "checks.agent",
+        "checks.console",
+        "checks.http",
+        "checks.notify",
+        "checks.reach",
+        "checks.resolve",
+        "checks.tcp",
+        "checks.watch",
         "guest.actor",
         "guest.hands",
         "guest.timers",

@@ -41,6 +41,16 @@ WRONG = {
     "fw-cfg.a = { text = 'b', name = 'opt/io.systemd.credentials/c' }\n[credential.c]\ntext = 'd'": (
         'credential.c: is named "opt/io.systemd.credentials/c", like [fw-cfg.a]'
     ),
+    "ready.check = 'notify'\n[credential.a]\ntext = 'b'\nname = 'vmm.notify_socket'": (
+        'credential.a: has the name "vmm.notify_socket", which [ready] check = "notify" gives'
+    ),
+    "ready.check = 'notify'\n[fw-cfg.a]\ntext = 'b'\nname = 'opt/io.systemd.credentials/vmm.notify_socket'": (
+        'fw-cfg.a: has the name "vmm.notify_socket", which'
+    ),
+    "ready = { check = 'http', url = 'http://h:99999/' }": 'ready.url: "99999" is no port',
+    "ready = { check = 'http', url = 'http://[1::2::3]/' }": 'ready.url: "[1::2::3]" is no IPv6 address',
+    "ready = { check = 'http', url = 'http://a:b:c/' }": 'ready.url: "a:b:c" is no host with or without a port',
+    "[[health]]\nname = 'a'\ncheck = 'http'\nurl = 'http://h:0/'": 'url: "0" is no port',
     "[credential.a]": "credential.a: needs `file` or `text`",
     "credential.a = { file = '/a', text = 'b' }": "credential.a.text: stands beside `file`",
     "credential.a = { text = 'b', name = 'a,b' }": "credential.a.name",
@@ -64,6 +74,8 @@ def test_what_does_not_go_together_is_told(text: str, tmp_path: Path) -> None:
         "machine.accel = 'auto'\nclock.pit-tick = 'delay'\nhyperv.enabled = true",
         "".join(f"serial.{name}.type = 'virtio'\n" for name in "abcdefgh"),
         "machine.usb = 'none'\ndisplay.type = 'vnc'\ninput.keyboard = 'virtio'\ndisk.a.file = '/a'",
+        "[credential.a]\ntext = 'b'\nname = 'vmm.notify_socket'",
+        "ready = { check = 'http', url = 'http://[::1]:8080/x' }",
         "smbios = { bios-date = '12/31/2026', bios-release = '0.255' }",
     ],
 )

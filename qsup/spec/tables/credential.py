@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "opt/io.systemd.credentials/"
 """Where systemd looks for credentials among the firmware's files: systemd.io/CREDENTIALS."""
+NOTIFY: Final = "vmm.notify_socket"
+"""The credential that says where to report readiness; `[ready]` sets it where it is wanted."""
 CREDENTIAL: Final = form(
     r"^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,27}$(?!\n)",
     "a credential's name is a letter or digit, then up to 27 letters, digits, or any of _ . : @ -",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint
+from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint, HttpUrl
 from qsup.spec.base import Finding, Identifier, Section, Text, about, within
 from qsup.units import Duration
 
@@ -37,7 +37,9 @@ class Health(Section, frozen=True, kw_only=True):
     ]
     address: Annotated[
         Annotated[str, ENDPOINT] | None,
-        about("For `tcp`: an address and a port as the host reaches the guest."),
+        about(
+            "For `tcp`: an address and a port as the host reaches the guest. passt takes connections before the guest does; with it `http` tells more."
+        ),
     ] = None
     url: Annotated[Annotated[str, HTTP_URL] | None, about("For `http`: where the host asks.")] = None
     command: Annotated[
@@ -78,3 +80,5 @@ class Health(Section, frozen=True, kw_only=True):
             yield ("serial",), f'belongs to check = "console", and the check is "{self.check}"'
         if self.address is not None and (trouble := Endpoint.of(self.address).trouble):
             yield ("address",), trouble
+        if self.url is not None and (trouble := HttpUrl.of(self.url).trouble):
+            yield ("url",), trouble

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint
+from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint, HttpUrl
 from qsup.spec.base import TEXT, Finding, Identifier, Section, about, within
 from qsup.units import Duration
 
@@ -38,7 +38,9 @@ class Ready(Section, frozen=True, kw_only=True):
     ] = ReadyCheck.RUNNING
     address: Annotated[
         Annotated[str, ENDPOINT] | None,
-        about("For `tcp`: an address and a port as the host reaches the guest, say `127.0.0.1:8080`."),
+        about(
+            "For `tcp`: an address and a port as the host reaches the guest, say `127.0.0.1:8080`. passt takes connections before the guest does; with it `http` tells more."
+        ),
     ] = None
     url: Annotated[
         Annotated[str, HTTP_URL] | None,
@@ -84,3 +86,5 @@ class Ready(Section, frozen=True, kw_only=True):
                 yield ("delay",), f"{self.delay} is not less than timeout, {self.timeout}"
         if self.address is not None and (trouble := Endpoint.of(self.address).trouble):
             yield ("address",), trouble
+        if self.url is not None and (trouble := HttpUrl.of(self.url).trouble):
+            yield ("url",), trouble
