@@ -44,7 +44,8 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "probe": frozenset({"spec", "argv"}),
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
-    "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight"}),
+    "vitals": frozenset({"spec", "argv", "proc", "qmp"}),
+    "guest": frozenset({"spec", "argv", "proc", "qmp", "probe", "firmware", "preflight", "vitals"}),
     "order": frozenset(),
     "supervisor": frozenset({"spec", "argv", "proc", "qmp", "probe", "preflight", "guest", "order"}),
     "control": frozenset({"spec", "argv", "proc", "qmp", "guest", "supervisor"}),
@@ -68,7 +69,7 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "guest")
+PURE_PARTS: Final = ("spec", "argv", "importer", "vitals", "guest")
 WITH_IO: Final = frozenset(
     {
         "spec.files",
@@ -81,6 +82,10 @@ WITH_IO: Final = frozenset(
         "guest.prepare",
         "guest.record",
         "guest.seed",
+        "vitals.kernel",
+        "vitals.look",
+        "vitals.question",
+        "vitals.watch",
     }
 )
 """In the parts where the thinking is, everything is pure except these."""
