@@ -31,6 +31,7 @@ class Question:
         self._command = command
         self._oob = oob
         self._task: asyncio.Task[None] | None = None
+        self._taken = True
 
     @property
     def open(self) -> bool:
@@ -41,6 +42,11 @@ class Question:
         """Ask, unless it is open."""
         if not self.open:
             self._task = asyncio.create_task(self._put())
+
+    def take(self) -> bool:
+        """Whether there is an answer that has not been taken before."""
+        taken, self._taken = self._taken, True
+        return not taken
 
     async def wait(self, patience: float) -> None:
         """Wait for the answer, not longer than so many seconds."""
@@ -71,3 +77,4 @@ class Question:
         self.answered_at = clock.now()
         self.latency = self.answered_at - began
         self.asked_at = None
+        self._taken = False

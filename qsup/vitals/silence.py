@@ -26,6 +26,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     began: float
     process: Process | None
     """At the last look."""
+    heard: float | None = None
+    """When QEMU had last answered."""
     stalls: tuple[str, ...] = ()
     """For each pair of looks how the host has held it up meanwhile; empty if it has not."""
     urgent: bool | None = None
@@ -105,15 +107,22 @@ def followed(
     """The silence after one more sample; None if there is none. ``anew``: what was before does not count."""
     if sample.silent_since is None:
         return None
-    if silence is None or anew:
-        began = sample.at if anew else _began(sample, timeout)
-        return Silence(began=began, process=sample.process, urgent=sample.urgent, session=sample.session)
+    # An answer may have come and the next question be open already: that is another silence.
+    if silence is None or anew or silence.heard != sample.heard:
+        return Silence(
+            began=sample.at if anew else _began(sample, timeout),
+            process=sample.process,
+            heard=sample.heard,
+            urgent=sample.urgent,
+            session=sample.session,
+        )
     stalls = silence.stalls
     if sample.process is not None and silence.process is not None:
         stalls = (*stalls, _stall(silence.process, sample.process))[-KEPT:]
     return Silence(
         began=silence.began,
         process=sample.process,
+        heard=silence.heard,
         stalls=stalls,
         urgent=silence.urgent if sample.urgent is None else sample.urgent,
         session=sample.session,

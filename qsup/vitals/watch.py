@@ -114,7 +114,8 @@ class Watch:
         """Turn away from the session that there was."""
         if self._line is not None:
             line, self._line = self._line, None
-            self._ended, self._lost = line.session, line.status.asked_at
+            self._ended = line.session if line.status.lost else None
+            self._lost = line.status.asked_at
             await line.drop()
 
     async def _attend(self) -> None:
@@ -156,16 +157,18 @@ class Watch:
     async def _call(self) -> float | None:
         """Ask whether QEMU is there; return since when it is not, None if it is."""
         line = self._line
-        if line is not None:
+        # What was asked the last time may have been answered since: then that is the answer, a late one.
+        if line is not None and not line.status.take():
             line.status.ask()
             await line.status.wait(self._prompt)
+            line.status.take()
             if line.status.lost:
                 await self._hang_up()
         if self._line is None:
             self._lost = self._lost or clock.now()
             return self._lost
         status = self._line.status
-        if status.asked_at is None:
+        if status.answered_at is not None:
             self._heard = status.answered_at
             self._run_state = answers.run_state(status.answer)
         return status.asked_at

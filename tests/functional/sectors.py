@@ -96,10 +96,10 @@ class Watched:
         self.session = session
         return session
 
-    async def prints(self, character: bytes) -> None:
-        """Wait until the guest has printed a character."""
+    async def prints(self, text: bytes) -> None:
+        """Wait until the guest has printed a text."""
         async with asyncio.timeout(90):
-            await self.serial[0].readuntil(character)
+            await self.serial[0].readuntil(text)
 
     async def end(self) -> None:
         """Kill it, whatever state it is in."""

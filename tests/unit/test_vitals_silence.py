@@ -225,6 +225,16 @@ def test_a_qemu_that_answers_once_in_each_timeout_is_never_accused(
     assert told(samples) == []
 
 
+@given(st.lists(st.floats(0.01, TIMEOUT / 5), min_size=1, max_size=80))
+def test_a_qemu_that_is_slow_to_answer_each_time_is_never_accused(gaps: list[float]) -> None:
+    """At each sample a question is open, but never the same for long."""
+    at, samples = 0.0, [answered(0.0)]
+    for gap in gaps:
+        samples.append(silent(at + gap, at + gap / 2, at + gap / 3, process=process(thread("T"))))
+        at += gap
+    assert told(samples) == []
+
+
 @given(st.floats(0.001, STEP - 0.001), st.floats(0, 0.01))
 def test_a_stop_is_told_within_its_time_give_or_take_a_twentieth(moment: float, patience: float) -> None:
     """A watch asks each tenth of the timeout, and looks each twentieth once an answer is missing."""

@@ -225,6 +225,21 @@ async def test_an_answer_that_comes_late_is_seen_at_once(fake: FakeKernel) -> No
         assert sample.heard is not None
 
 
+async def test_an_answer_that_is_always_late_is_an_answer(fake: FakeKernel) -> None:
+    session = FakeSession()
+    session.silent.add("query-status")
+    async with watching(fake, session=session) as here:
+        for _ in range(5):
+            silent = await here.until(lambda sample: sample.silent_since, after=len(here.samples))
+            session.go_on.set()
+            session.go_on.clear()
+            well = await here.until(lambda sample: not sample.silent_since, after=len(here.samples))
+            assert well.heard is not None
+            assert silent.silent_since is not None
+            assert well.heard > silent.silent_since
+            await here.until(lambda sample: sample.look, after=len(here.samples) - 1)
+
+
 async def test_a_refusal_is_an_answer_and_nonsense_is_none(fake: FakeKernel) -> None:
     async with watching(fake) as here:
         here.session.refused.add("query-status")
