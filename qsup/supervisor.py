@@ -12,6 +12,7 @@ import msgspec
 
 from qsup import __version__, clock
 from qsup.blackbox.shelf import Shelf
+from qsup.checks import notify
 from qsup.drill.hold import hold
 from qsup.errors import GuestNotFound, LaunchError, QsupError, RecordError, Refused
 from qsup.events import Kind
@@ -87,8 +88,8 @@ class Supervisor:
         prober = Prober(paths.probe_cache, boot_id)
         programs = Programs(self._configuration.daemon)
         self.crashes = Shelf(paths.crashes, self._configuration.daemon.crashes)
-        oom = OomLog()
-        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs, oom, self.crashes)
+        oom, port = OomLog(), notify.port_of(str(paths.runtime))
+        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs, oom, port, self.crashes)
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
@@ -101,6 +102,7 @@ class Supervisor:
         with contextlib.closing(self._host.prober), contextlib.closing(self._host.oom):
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._host.oom.run())
+                self._take_notices()
                 self._tasks.create_task(self._host.keeper.run())
                 self._tasks.create_task(self._get_to_know(self._host.qemu_binary))
                 self._tasks.create_task(self._tidy_crashes())
@@ -111,6 +113,16 @@ class Supervisor:
                 self.adopted.set()
                 await self._start_all()
                 await asyncio.Event().wait()
+
+    def _take_notices(self) -> None:
+        """Let guests report over vsock that they are ready; a host without vsock does without."""
+        try:
+            listener = notify.listen(self._host.notify_port)
+        except OSError as error:
+            log.info("no guest can tell over vsock that it is ready: %s", error.strerror)
+            return
+        self._host.notices = notify.Notices(listener)
+        self._tasks.create_task(self._host.notices.serve())
 
     async def _get_to_know(self, binary: str) -> None:
         """Have the answers of the usual QEMU ready for the first start. What is wrong with it, a start will say."""

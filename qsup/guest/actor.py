@@ -50,7 +50,7 @@ class Actor:
         self.restored = asyncio.Event()
         """Set once the actor knows whether its process lives."""
         self.same_boot = True
-        self._watching = Watching(self.hands, self.post, lambda: self.state)
+        self._watching = Watching(self.hands, self.post, lambda: self.state, self.until)
         self._timers = Timers(lambda name: self.post(inputs.Timer(name)))
         self._inbox: asyncio.Queue[tuple[inputs.Input, asyncio.Future[str] | None]] = asyncio.Queue()
         self._watchers: set[asyncio.Future[None]] = set()
@@ -236,9 +236,9 @@ class Actor:
             case _:
                 assert_never(deed)
 
-    def _go(self, deed: Coroutine[Any, Any, None]) -> None:
+    def _go(self, deed: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something beside the loop, as a task that ends with the actor."""
-        self._tasks.create_task(self._contained(deed))
+        return self._tasks.create_task(self._contained(deed))
 
     async def _contained(self, deed: Coroutine[Any, Any, None]) -> None:
         """A bug in a deed must not take the other guests along."""

@@ -9,6 +9,7 @@ import msgspec
 
 from qsup.cause import Cause
 from qsup.phase import Phase
+from qsup.spec.base import Section
 from qsup.spec.tables.ready import ReadyCheck
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Duty(msgspec.Struct, frozen=True):
     what: str = ""
     """The name of the check, the id of the disk."""
     epoch: tuple[str | int, ...] = ()
+    table: Section | None = None
+    """What the guest's file says about it."""
 
 
 def duties(state: State, spec: GuestSpec) -> frozenset[Duty]:
@@ -50,12 +53,12 @@ def _duties(state: State, spec: GuestSpec, launch: Launch) -> Iterator[Duty]:
     running = state.phase is Phase.RUNNING
     boot = (launch.token, launch.resets)
     if running and launch.ready_after is None and spec.ready.check is not ReadyCheck.RUNNING:
-        yield Duty(Watch.READY, epoch=boot)
+        yield Duty(Watch.READY, epoch=boot, table=spec.ready)
     if running or state.phase is Phase.PAUSED:
-        yield from (Duty(Watch.HEALTH, health.name, boot) for health in spec.health)
+        yield from (Duty(Watch.HEALTH, one.name, (launch.token,), one) for one in spec.health)
     askable = state.connected and state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.UNREACHABLE)
     if askable and (spec.hang.qemu_timeout or spec.hang.guest_timeout):
-        yield Duty(Watch.PULSE, epoch=(launch.token,))
+        yield Duty(Watch.PULSE, epoch=(launch.token,), table=spec.hang)
     ill = state.ill
     if state.phase is Phase.PAUSED and ill is not None and ill.cause is Cause.NO_SPACE:
         yield Duty(Watch.SPACE, launch.disk.node if launch.disk else "", (launch.token, launch.retries))

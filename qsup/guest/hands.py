@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsup.argv.draft import serial_file
 from qsup.argv.invocation import AGENT_FILE
-from qsup.errors import QmpUnanswered, QsupError
+from qsup.errors import QmpError, QmpUnanswered, QsupError
 from qsup.events import Kind
 from qsup.guest import inputs
 from qsup.guest.launch import adopt, forget_older, launch, write_helpers
@@ -24,7 +24,7 @@ from qsup.guest.state import Launch
 from qsup.proc import hoststate
 from qsup.proc.console import Console
 from qsup.proc.rotated import RotatedLog
-from qsup.qmp.agent import agent_execute
+from qsup.qmp.agent import Agent
 
 if TYPE_CHECKING:
     import socket
@@ -52,18 +52,19 @@ class Hands:
         spec: GuestSpec,
         host: Host,
         post: Callable[[inputs.Input], None],
-        go: Callable[[Coroutine[Any, Any, None]], None],
+        go: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self.spec = spec
         self.host = host
         self.running: Running | None = None
         self.line: Line | None = None
         self.consoles: dict[str, Console] = {}
+        self.agent: Agent | None = None
         self.recorder = Recorder(host.shelf, self.notice)
         self._last: Running | None = None
         self._post = post
-        self._go = go
-        self._gone = asyncio.Condition()
+        self.go = go
+        self.gone = asyncio.Condition()
         self._budget = budget()
 
     async def close(self) -> None:
@@ -103,7 +104,7 @@ class Hands:
         if running is not None:
             # A process that nobody has reaped yet is no guest any more, but its status may still be had.
             await running.helpers.end()
-            self._go(self._learn_status(running))
+            self.go(self._learn_status(running))
         identity = last.identity if last is not None else None
         return inputs.Restored(
             same_boot,
@@ -166,7 +167,7 @@ class Hands:
             await line.close()
             return
         self.line = line
-        self._go(line.serve())
+        self.go(line.serve())
         self._post(inputs.Connected(run_state))
 
     def _panic(self, running: Running) -> str | None:
@@ -191,16 +192,22 @@ class Hands:
 
     async def ask_agent(self, mode: str = "powerdown") -> None:
         """Ask the guest agent to power the guest off, or in mode ``reboot`` to reboot it; posts AgentAnswered."""
-        if self.running is None or not self.running.spec.agent.enabled:
+        if self.agent is None:
             self._post(inputs.AgentAnswered("the guest has no agent channel"))
             return
-        wish = {"mode": mode}
         try:
-            await agent_execute(self.running.run_dir, AGENT_FILE, "guest-shutdown", wish, expect_reply=False)
+            await self.agent.execute("guest-shutdown", {"mode": mode}, expect_reply=False, urgent=True)
         except QsupError as error:
             self._post(inputs.AgentAnswered(str(error)))
         else:
             self._post(inputs.AgentAnswered())
+
+    async def monitor(self, line: str) -> str:
+        """What QEMU's monitor for people answers. Raises QmpError."""
+        if self.line is None:
+            raise QmpError("there is no QMP session")
+        answer = await self.line.session.execute("human-monitor-command", {"command-line": line})
+        return str(answer)
 
     def signal(self, number: int) -> None:
         """Send QEMU a signal."""
@@ -212,7 +219,7 @@ class Hands:
         running = self.running
         if running is not None:
             save = partial(write_helpers, self.host, running)
-            self._go(running.helpers.replace(name, save, self.notice))
+            self.go(running.helpers.replace(name, save, self.notice))
 
     def picture(self) -> None:
         """Have a picture of the guest's screen taken."""
@@ -226,13 +233,13 @@ class Hands:
             return
         alive = self.running is not None
         crash = self.recorder.crash(wish, state, running, self.consoles, alive=alive)
-        self._go(self.recorder.keep(crash, alive=alive))
+        self.go(self.recorder.keep(crash, alive=alive))
 
     def _connect_consoles(self, running: Running) -> None:
         for serial in running.spec.serial:
             console = self.console(serial)
             if not console.connected:
-                self._go(self._connect_console(console, running, serial_file(serial)))
+                self.go(self._connect_console(console, running, serial_file(serial)))
 
     async def _connect_console(self, console: Console, running: Running, file: str) -> None:
         try:
@@ -244,14 +251,15 @@ class Hands:
 
     def _attend(self, running: Running) -> None:
         """Watch a process and its helpers until they end."""
-        self._go(self._watch(running))
-        running.helpers.attend(self._post, self._go, partial(self._ends, running))
+        self.agent = Agent(running.run_dir, AGENT_FILE) if running.spec.agent.enabled else None
+        self.go(self._watch(running))
+        running.helpers.attend(self._post, self.go, partial(self._ends, running))
 
     async def _ends(self, running: Running) -> bool:
         """Whether the process is about to end, as so much else does that belongs to it."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS), self._gone:
-                await self._gone.wait_for(lambda: self.running is not running)
+            async with asyncio.timeout(LAST_WORDS), self.gone:
+                await self.gone.wait_for(lambda: self.running is not running)
         return self.running is not running
 
     async def _watch(self, running: Running) -> None:
@@ -264,9 +272,9 @@ class Hands:
             self.line = None
         # A new launch may want their ports and their state.
         await running.helpers.end()
-        self.running, self._last = None, running
-        async with self._gone:
-            self._gone.notify_all()
+        self.running, self._last, self.agent = None, running, None
+        async with self.gone:
+            self.gone.notify_all()
         stderr = running.stderr()
         self._post(
             inputs.Exited(

@@ -29,9 +29,8 @@ def pulse(turn: Turn, felt: Pulse) -> None:
         _well(turn, felt.detail)
         return
     ending = Ending(felt.cause, felt.detail, felt.evidence)
-    if felt.stalled:
-        # Whatever is done to a process that waits for dead storage makes it worse.
-        _stalled(turn, ending)
+    if felt.alone is not None:
+        _leave_alone(turn, ending, felt.alone)
     else:
         begin(turn, ending)
 
@@ -52,11 +51,12 @@ def begin(turn: Turn, ending: Ending) -> None:
         go_on(turn)
 
 
-def _stalled(turn: Turn, ending: Ending) -> None:
+def _leave_alone(turn: Turn, ending: Ending, why: str) -> None:
+    """Something hangs, and not by its own fault: it is told, and no more."""
     turn.set(ill=Ill(ending.cause, ending.detail, turn.env.now, len(_stages_of(turn, ending.cause))))
-    turn.enter(Phase.UNREACHABLE, f"the host does not serve it: {ending.detail}")
-    bundle = turn.collect(ending, "nothing is done to it")
-    tell(turn, ending, "the host's storage does not answer: nothing is done to it", bundle)
+    turn.enter(Phase.UNREACHABLE, f"{ending.cause}: {ending.detail}; {why}")
+    decision = f"nothing is done: {why}"
+    tell(turn, ending, decision, turn.collect(ending, decision))
 
 
 def _well(turn: Turn, detail: str) -> None:

@@ -113,7 +113,7 @@ class Helpers:
     def attend(
         self,
         post: Callable[[Input], None],
-        go: Callable[[Coroutine[Any, Any, None]], None],
+        go: Callable[[Coroutine[Any, Any, None]], object],
         qemu_ends: Callable[[], Awaitable[bool]],
     ) -> None:
         """Watch them all from now on, in tasks that ``go`` starts; their ends are posted.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from qsup.argv.facts import HostFacts
     from qsup.blackbox.shelf import Shelf
     from qsup.bus import Bus
+    from qsup.checks.notify import Notices
     from qsup.paths import Paths
     from qsup.probe.prober import Prober
     from qsup.probe.programs import Programs
@@ -31,8 +32,12 @@ class Host:
     prober: Prober
     programs: Programs
     oom: OomLog
+    notify_port: int
+    """The vsock port at which guests report that they are ready."""
     shelf: Shelf
     """Where what is known of an abnormal end is kept."""
+    notices: Notices | None = None
+    """Takes these reports; None if the host has no vsock."""
 
     def binary(self, spec: GuestSpec) -> str:
         """The QEMU for a guest."""

@@ -134,13 +134,13 @@ class Health(msgspec.Struct, frozen=True):
 class Pulse(msgspec.Struct, frozen=True):
     """QEMU or its guest has begun to hang (``cause``), or is well again (None).
 
-    ``stalled``: it is the host that does not serve it; ``evidence`` are the observations, a sentence each.
+    ``evidence`` are the observations, a sentence each. ``alone``: why nothing is to be done about it.
     """
 
     cause: Cause | None
     detail: str
     evidence: tuple[str, ...] = ()
-    stalled: bool = False
+    alone: str | None = None
 
 
 class Space(msgspec.Struct, frozen=True):

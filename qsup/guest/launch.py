@@ -106,6 +106,7 @@ def _built(spec: GuestSpec, host: Host, token: str, facts: HostFacts) -> Invocat
             run_dir=str(host.run_dir(spec.name, token)),
             state_dir=str(host.paths.guest_state(spec.name)),
             machine=pinned(spec, facts, _kept_machine(spec.name, host)),
+            notify_port=host.notify_port,
         ),
     )
 

@@ -109,7 +109,7 @@ WATCHED: list[inputs.Input] = [
     inputs.Health("web", "no answer"),
     inputs.Health("web", None),
     inputs.Pulse(Cause.QEMU_STOPPED, "state T"),
-    inputs.Pulse(Cause.QEMU_HUNG, "no answer", stalled=True),
+    inputs.Pulse(Cause.QEMU_HUNG, "no answer", alone="the host does not serve it"),
     inputs.Pulse(Cause.GUEST_HUNG, "no progress", ("no interrupt for 300 s",)),
     inputs.Pulse(None, "it answers again"),
     inputs.Space("2 GiB are free"),

@@ -37,7 +37,9 @@ def host(tmp_path: Path, qemu_binary: str) -> Host:
     prober = Prober(None, clock.boot_id())
     config, oom = DaemonConfig(), OomLog("/dev/null")
     shelf = Shelf(paths.crashes, config.crashes)
-    return Host(paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, Programs(config), oom, shelf)
+    return Host(
+        paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, Programs(config), oom, 1024, shelf
+    )
 
 
 async def test_a_launch_that_meets_a_bug_is_a_start_that_failed(

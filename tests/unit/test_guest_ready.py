@@ -212,7 +212,9 @@ def test_a_hung_main_loop_cannot_be_continued() -> None:
 
 
 def test_nothing_is_done_to_a_qemu_that_waits_for_dead_storage() -> None:
-    state, effects = walk(RUNNING, inputs.Pulse(Cause.QEMU_HUNG, "state D", stalled=True))
+    state, effects = walk(
+        RUNNING, inputs.Pulse(Cause.QEMU_HUNG, "state D", alone="the host does not serve it")
+    )
     assert signals(effects) == []
     assert "does not serve it" in state.reason
     assert any(isinstance(effect, Collect) for effect in effects)

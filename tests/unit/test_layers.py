@@ -46,6 +46,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
     "checks": frozenset({"spec", "argv", "proc", "qmp"}),
+    "vitals": frozenset({"spec", "argv", "proc", "qmp"}),
     "guest": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight", "checks", "vitals"}
     ),
@@ -94,7 +95,7 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "checks", "guest", "alerts", "history")
+PURE_PARTS: Final = ("spec", "argv", "importer", "checks", "vitals", "guest", "alerts", "history")
 WITH_IO: Final = frozenset(
     {
         "alerts.alerts",
@@ -130,6 +131,10 @@ WITH_IO: Final = frozenset(
         "history.schema",
         "history.store",
         "history.writer",
+        "vitals.kernel",
+        "vitals.look",
+        "vitals.question",
+        "vitals.watch",
     }
 )
 """In the parts where the thinking is, everything is pure except these."""

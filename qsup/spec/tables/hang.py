@@ -50,7 +50,7 @@ class Hang(Section, frozen=True, kw_only=True):
     guest_timeout: Annotated[
         Duration,
         about(
-            "A guest whose vCPUs have made no progress for so long is `guest-hung`: none has run, or under KVM none has taken an interrupt, and no disk was used; `0 s` never looks."
+            "A guest none of whose vCPUs takes interrupts any more for so long is `guest-hung`: each rests for good or, which only KVM's counters can prove, runs in a circle, and no disk is used; `0 s` never looks.",
         ),
     ] = Duration.parse("5 min")
     guest_stages: Annotated[
