@@ -66,7 +66,9 @@ async def hold(actor: Actor, kind: Kind) -> Report:
         )
     if actor.state.maintenance is not None:
         raise Refused(f"{actor.spec.name} is under maintenance: what happens to it now would be no drill")
-    expected = plan(kind, actor.spec, running.record.accel)
+    launch = actor.state.launch
+    up = clock.now() - ((launch.booted_at if launch else None) or 0.0)
+    expected = plan(kind, actor.spec, running.record.accel, up)
     watch = _Watch(actor, expected, running)
     actor.host.bus.hooks.append(watch.hear)
     try:

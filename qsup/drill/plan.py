@@ -15,6 +15,7 @@ from qsup.spec.policy import Reaction
 from qsup.spec.tables.hang import Stage
 from qsup.spec.tables.nic import NicType
 from qsup.spec.tables.share import ShareType
+from qsup.vitals.stillness import FIRMWARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,8 +91,11 @@ class Row(msgspec.Struct, frozen=True):
     ok: bool
 
 
-def plan(kind: Kind, spec: GuestSpec, accel: str) -> Plan:
-    """What is to be expected. Raises Refused if the guest's file does not allow it or lacks what it needs."""
+def plan(kind: Kind, spec: GuestSpec, accel: str, up: float) -> Plan:
+    """What is to be expected of a guest that booted ``up`` seconds ago.
+
+    Raises Refused if the guest's file does not allow it or lacks what it needs.
+    """
     if not spec.drill.allowed:
         raise Refused(f"{spec.name} allows no drills; write [drill] allowed = true in its file")
     if missing := _missing(kind, spec):
@@ -112,7 +116,16 @@ def plan(kind: Kind, spec: GuestSpec, accel: str) -> Plan:
         case Kind.STOP_QEMU:
             return _hung(kind, Cause.QEMU_STOPPED, spec, float(spec.hang.qemu_timeout), spec.hang.qemu_stages)
         case Kind.HANG:
-            return _hung(kind, Cause.GUEST_HUNG, spec, float(spec.hang.guest_timeout), spec.hang.guest_stages)
+            made = _hung(kind, Cause.GUEST_HUNG, spec, float(spec.hang.guest_timeout), spec.hang.guest_stages)
+            # Nothing is held against a guest that may be in its firmware.
+            return later(made, max(0.0, FIRMWARE - up))
+
+
+def later(plan: Plan, grace: float) -> Plan:
+    """The plan for a guest of which nothing is noticed in the first seconds."""
+    earliest, latest = plan.noticed
+    noticed = (earliest, latest + grace * (1 + TOLERANCE))
+    return msgspec.structs.replace(plan, noticed=noticed, within=plan.within + grace)
 
 
 def _missing(kind: Kind, spec: GuestSpec) -> str | None:

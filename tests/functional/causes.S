@@ -47,7 +47,13 @@ main:
         je      write
         cmp     al, 'x'
         jne     1b
-        ljmp    0xa000, 0
+        cli
+        lgdt    table                   # real mode does not reach where there is nothing
+        mov     eax, 1
+        mov     cr0, eax
+        .byte   0x66, 0xea              # a far jump to 0x08:0xe0000000
+        .long   0xe0000000
+        .word   8
 power_off:
         mov     dx, 0x604
         mov     ax, 0x2000
@@ -76,8 +82,8 @@ watchdog:
         jmp     stand
 write:
         mov     ax, 0x0301              # one sector
-        mov     cx, 2                   # the second of the first track
-        mov     dh, 0
+        mov     cx, 1                   # the first of the last track, far from what the file has room for
+        mov     dh, 15
         mov     dl, [drive]
         mov     bx, 0x8000
         int     0x13
@@ -105,6 +111,10 @@ print:
         out     dx, al
         ret
 drive:  .byte   0
+descriptors:
+        .quad   0, 0x00cf9a000000ffff
+table:  .word   15
+        .long   descriptors
 none:   .word   0
         .long   0
         .org    510

@@ -161,14 +161,6 @@ async def test_an_instruction_that_kvm_cannot_emulate_is_an_internal_error(
     assert end["cause"] == "kvm-internal-error", end
 
 
-async def test_a_qemu_that_aborts_says_why(empty: Site, tmp_path: Path) -> None:
-    await begun(empty, "tcg", tmp_path)
-    await empty.types("web1", "x")
-    end = (await ended(empty))["last-end"]
-    assert end["cause"] == "qemu-abort", end
-    assert "outside RAM or ROM" in end["detail"]
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""

@@ -50,7 +50,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "guest": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight", "checks", "vitals"}
     ),
-    "drill": frozenset({"spec", "argv", "qmp", "guest"}),
+    "drill": frozenset({"spec", "argv", "qmp", "vitals", "guest"}),
     "history": frozenset({"spec"}),
     "alerts": frozenset({"spec", "proc"}),
     "order": frozenset(),

@@ -1,0 +1,157 @@
+"""Drills, readiness and health on real QEMUs: what the files say is what happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional import causes
+from tests.functional.harness import HEARTBEAT, Site
+
+DRILLS = """
+[drill]
+allowed = true
+panic = "c"
+triple-fault = "t"
+hang = "h"
+[restart]
+delay = "100 ms"
+[stop]
+methods = []
+[hang]
+qemu-timeout = "2 s"
+guest-timeout = "4 s"
+stage-wait = "1 s"
+guest-stages = ["evidence", "reset"]
+"""
+
+
+async def held(here: Site, kind: str) -> dict[str, Any]:
+    """Hold a drill with ``heart``; its rows by what they are about."""
+    report = await here.run("guest-drill", name="heart", kind=kind)
+    rows = {row["what"]: row for row in report["expectations"]}
+    assert report["ok"], rows
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("kill", "qemu-signal"),
+        ("panic", "guest-panic"),
+        ("triple-fault", "triple-fault"),
+        ("stop-qemu", "qemu-stopped"),
+        ("hang", "guest-hung"),
+    ],
+)
+async def test_a_drill_goes_as_the_file_says(
+    kind: str, cause: str, empty: Site, heartbeat_image: Path
+) -> None:
+    empty.guest("heart", HEARTBEAT.format(image=heartbeat_image) + DRILLS)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    await empty.prints("heart", "beat")
+    rows = await held(empty, kind)
+    assert rows["cause"]["seen"] == cause
+    assert (rows["bundle"]["seen"] != "none") == (kind != "triple-fault")
+    assert (await empty.view("heart"))["ready"]
+
+
+async def test_a_full_disk_is_drilled_without_filling_the_host_s(empty: Site, tmp_path: Path) -> None:
+    image = causes.build(tmp_path / "causes.img")
+    text = causes.GUEST.format(accel="tcg", image=image, more="[drill]\nallowed = true\n")
+    empty.guest("heart", text)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    await empty.prints("heart", ".")
+    await empty.types("heart", "d")
+    await empty.prints("heart", "+")
+    rows = await held(empty, "enospc")
+    assert rows["cause"]["seen"] == "no-space"
+
+
+async def test_a_drill_asks_first_and_is_refused_where_it_is_not_allowed(beating: Site) -> None:
+    status, _, err = await beating.cli("drill", "heart", "--kill")
+    assert (status, "say --yes" in err) == (1, True)
+    status, _, err = await beating.cli("drill", "heart", "--kill", "--yes")
+    assert status == 1
+    assert "allows no drills" in err
+    assert (await beating.view("heart"))["restarts"] == 0
+
+
+async def test_a_guest_is_ready_when_it_has_printed_what_its_file_says(
+    empty: Site, heartbeat_image: Path
+) -> None:
+    more = '[ready]\ncheck = "console"\ntext = "beat 2"\n[stop]\nmethods = []\n'
+    empty.guest("first", HEARTBEAT.format(image=heartbeat_image) + more)
+    text = 'after = ["first"]\n' + HEARTBEAT.format(image=heartbeat_image) + "[stop]\nmethods = []\n"
+    empty.guest("second", text)
+    await empty.start()
+    status, out, _ = await empty.cli("start", "--wait", "first", "second")
+    assert status == 0, out
+    assert "ready after" in out
+    first, second = await empty.view("first"), await empty.view("second")
+    assert first["ready-after"] > 1
+    assert second["started-at"] > first["started-at"]
+    assert "beat 2" in empty.printed("first")
+
+
+async def test_a_guest_that_is_never_ready_is_given_up(empty: Site, heartbeat_image: Path) -> None:
+    more = (
+        '[ready]\ncheck = "tcp"\naddress = "127.0.0.1:1"\ntimeout = "1 s"\ninterval = "200 ms"\n'
+        '[restart]\nlimit = 2\ndelay = "0 s"\n[stop]\nmethods = []\n'
+    )
+    empty.guest("heart", HEARTBEAT.format(image=heartbeat_image) + more)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    view = await empty.phase("heart", "gave-up")
+    assert (view["cause"], view["failures"]) == ("start-timeout", 2)
+
+
+UNWELL = """
+[[health]]
+name = "port"
+check = "tcp"
+address = "127.0.0.1:1"
+interval = "1 s"
+failures = 2
+start-period = "0 s"
+[restart]
+delay = "0 s"
+[stop]
+methods = []
+"""
+
+
+async def test_an_unhealthy_guest_is_restarted_unless_somebody_works_on_it(
+    empty: Site, heartbeat_image: Path
+) -> None:
+    empty.guest("heart", HEARTBEAT.format(image=heartbeat_image) + UNWELL)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    view = await empty.until("heart", lambda view: view["restarts"] == 1)
+    assert view["cause"] == "guest-unhealthy"
+    status, out, _ = await empty.cli("maintenance", "heart", "on", "--for", "1h")
+    assert (status, "under maintenance for 3600 s" in out) == (0, True)
+    assert (await empty.view("heart"))["maintenance"] is not None
+    assert (await empty.cli("maintenance", "heart", "off"))[0] == 0
+
+
+async def test_a_bundle_tells_the_story(empty: Site, heartbeat_image: Path, tmp_path: Path) -> None:
+    empty.guest("heart", HEARTBEAT.format(image=heartbeat_image) + DRILLS)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    await empty.prints("heart", "beat")
+    await held(empty, "panic")
+    await empty.said("qsup crash show heart-")
+    status, out, _ = await empty.cli("crash", "show", "heart")
+    assert status == 0
+    assert "guest-panic" in out
+    archive = tmp_path / "bundle.tar.gz"
+    assert (await empty.cli("crash", "export", "heart", "-o", str(archive)))[0] == 0
+    assert archive.stat().st_size > 1000
+    status, out, _ = await empty.cli("history", "heart")
+    assert status == 0
+    assert "guest-panic" in out
