@@ -38,6 +38,7 @@ class FakeSession:
         self.open = 0
         self.silent: set[str] = set()
         self.refused: set[str] = set()
+        self.refusal = "CommandNotFound"
         self.go_on = asyncio.Event()
         self.lost = False
         self.status: Any = {"status": "running"}
@@ -61,7 +62,7 @@ class FakeSession:
             if self.lost:
                 raise QmpLost("it is gone")
             if command in self.refused:
-                raise QmpRefused("no")
+                raise QmpRefused("no", self.refusal)
             return self.answer(command, arguments or {})
         finally:
             self.open -= 1
@@ -380,6 +381,16 @@ async def test_a_qemu_that_cannot_be_looked_into_is_not_asked_again(fake: FakeKe
     async with watching(fake, session=session) as here:
         await here.more(15)
     assert session.asked.count(command) == 1
+
+
+async def test_a_vcpu_that_was_just_unplugged_is_no_reason_to_give_up(fake: FakeKernel) -> None:
+    session = FakeSession()
+    session.refused, session.refusal = {"human-monitor-command"}, "GenericError"
+    async with watching(fake, session=session) as here:
+        await here.more(15)
+        assert session.asked.count("query-cpus-fast") > 1
+        session.refused.clear()
+        await here.until(lambda sample: sample.look)
 
 
 async def test_a_qemu_without_counters_is_looked_into_all_the_same(fake: FakeKernel) -> None:
