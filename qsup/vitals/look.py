@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = math.inf
 """Seconds. A question that is given up is none the less executed, so it is waited for as long as the session lasts."""
+UNKNOWN: Final = "CommandNotFound"
 SLEEPING: Final = "S"
 COUNTERS: Final = {
     "target": "vcpu",
@@ -60,9 +61,10 @@ class Looker:
         """A look; None if QEMU tells nothing of use, or the session ends meanwhile."""
         try:
             return await self._look()
-        except QmpRefused:
-            # A QEMU without these commands will not learn them.
-            self.blind = True
+        except QmpRefused as refusal:
+            # A QEMU without these commands will not learn them; but a vCPU may just have been unplugged.
+            self.blind = refusal.qmp_class == UNKNOWN
+            self._vcpus = []
         except QmpError:
             pass
         return None

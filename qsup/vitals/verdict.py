@@ -14,7 +14,7 @@ EARLIER: Final = 1 / 20
 
 
 class Condition(StrEnum):
-    """The conditions that are told apart; those of ``qsup.cause.Cause`` have the same words."""
+    """The conditions that are told apart; those that are causes of an end are spelled as in ``qsup.cause``."""
 
     WELL = "well"
     QEMU_STOPPED = "qemu-stopped"

@@ -32,8 +32,9 @@ CLOSER: Final = 2
 """Times as many when it is not."""
 PROMPT: Final = 0.25
 """Seconds that an answer may take before the process is looked at; a tenth of the interval, if that is less."""
-SPREAD: Final = 97
-"""Guests that were started together are not asked together: a pid decides where in the interval each has its place."""
+BATCHES: Final = 4
+"""All guests with one interval are asked in so many batches, at the same moments: a question to one QEMU among many
+costs a quarter of what it costs alone, as the daemon is awake already."""
 
 
 class Subject(Protocol):
@@ -85,7 +86,7 @@ class Watch:
         if self._interval == math.inf:
             return
         loop = asyncio.get_running_loop()
-        due = loop.time() + self._interval * (self._subject.identity.pid % SPREAD) / SPREAD
+        due = loop.time()
         try:
             while True:
                 await self._rest(due - loop.time())
@@ -101,7 +102,12 @@ class Watch:
         """When the next sample is due, by the clock of the loop."""
         if sample.silent_since is not None:
             return due + min(self._qemu / CLOSER, self._guest)
-        return min(due + self._qemu, max(due, self._look_due))
+        return min(self._turn(due), max(due, self._look_due))
+
+    def _turn(self, after: float) -> float:
+        """When the guest's batch has its next turn; one that comes at once, after a sample out of turn, is left out."""
+        offset = self._subject.identity.pid % BATCHES / BATCHES
+        return (math.floor(after / self._interval - offset + 1 / BATCHES) + 1 + offset) * self._interval
 
     async def _rest(self, length: float) -> None:
         """Rest, but no longer than until an answer comes that nobody was waiting for any more."""

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def traced(pid: int) -> Any:
         "print('attached', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    tracer = subprocess.Popen(["python3", "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    tracer = subprocess.Popen([sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with tracer:
         assert tracer.stdout is not None
         if tracer.stdout.readline() != b"attached\n":

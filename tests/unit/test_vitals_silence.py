@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qsup.cause import Cause
 from qsup.spec.tables.hang import Hang
 from qsup.units import Duration
 from qsup.vitals.sample import Pressure, Process, Sample
@@ -53,6 +54,11 @@ def verdict(**more: Any) -> Verdict:
 def looked_at(*threads: Any, **more: Any) -> Any:
     """A process that is the same at each look."""
     return lambda at: process(*threads, at=at, **more)
+
+
+def test_what_can_end_a_guest_is_called_as_everywhere_else() -> None:
+    others = {Condition.WELL, Condition.QEMU_TRACED, Condition.HOST_STALLED}
+    assert {str(condition) for condition in set(Condition) - others} <= {str(cause) for cause in Cause}
 
 
 def test_a_stopped_process_is_told_as_such_with_the_way_out() -> None:

@@ -38,6 +38,7 @@ class FakeSession:
         self.open = 0
         self.silent: set[str] = set()
         self.refused: set[str] = set()
+        self.refusal = "CommandNotFound"
         self.go_on = asyncio.Event()
         self.lost = False
         self.status: Any = {"status": "running"}
@@ -61,7 +62,7 @@ class FakeSession:
             if self.lost:
                 raise QmpLost("it is gone")
             if command in self.refused:
-                raise QmpRefused("no")
+                raise QmpRefused("no", self.refusal)
             return self.answer(command, arguments or {})
         finally:
             self.open -= 1
@@ -166,6 +167,14 @@ async def test_a_qemu_that_is_well_is_asked_little(fake: FakeKernel) -> None:
         assert sample.heard <= sample.at
 
 
+async def test_guests_are_asked_in_batches(fake: FakeKernel) -> None:
+    slow = Hang(qemu_timeout=Duration(4), guest_timeout=Duration(0))
+    async with watching(fake, slow) as one, watching(fake, slow) as other:
+        third = (await one.more(3))[-1]
+        await other.more(1)
+    assert min(abs(sample.at - third.at) for sample in other.samples) < 0.1
+
+
 async def test_with_nothing_to_watch_for_it_returns() -> None:
     hang = Hang(qemu_timeout=Duration(0), guest_timeout=Duration(0))
     session = FakeSession()
@@ -215,9 +224,7 @@ async def test_an_answer_that_comes_late_is_seen_at_once(fake: FakeKernel) -> No
     slow = Hang(qemu_timeout=Duration(600), guest_timeout=Duration(0))
     session = FakeSession()
     session.silent.add("query-status")
-    # With a multiple of 97 as its pid it is asked at once, and then only in half a minute again.
-    fake_identity = msgspec.structs.replace(IDENTITY, pid=97)
-    async with watching(fake, slow, session=session, identity=fake_identity) as here:
+    async with watching(fake, slow, session=session) as here:
         await here.until(lambda sample: sample.silent_since)
         session.go_on.set()
         async with asyncio.timeout(10):
@@ -237,7 +244,7 @@ async def test_an_answer_that_is_always_late_is_an_answer(fake: FakeKernel) -> N
             assert well.heard is not None
             assert silent.silent_since is not None
             assert well.heard > silent.silent_since
-            await here.until(lambda sample: sample.look, after=len(here.samples) - 1)
+    assert any(sample.look for sample in here.samples[1:]), "there was a guest to look into in between"
 
 
 async def test_a_refusal_is_an_answer_and_nonsense_is_none(fake: FakeKernel) -> None:
@@ -374,6 +381,16 @@ async def test_a_qemu_that_cannot_be_looked_into_is_not_asked_again(fake: FakeKe
     async with watching(fake, session=session) as here:
         await here.more(15)
     assert session.asked.count(command) == 1
+
+
+async def test_a_vcpu_that_was_just_unplugged_is_no_reason_to_give_up(fake: FakeKernel) -> None:
+    session = FakeSession()
+    session.refused, session.refusal = {"human-monitor-command"}, "GenericError"
+    async with watching(fake, session=session) as here:
+        await here.more(15)
+        assert session.asked.count("query-cpus-fast") > 1
+        session.refused.clear()
+        await here.until(lambda sample: sample.look)
 
 
 async def test_a_qemu_without_counters_is_looked_into_all_the_same(fake: FakeKernel) -> None:
