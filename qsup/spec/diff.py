@@ -9,6 +9,7 @@ import msgspec
 from qsup.spec.codec import plain
 from qsup.spec.model import LAUNCH_KEYS, LIVE_KEYS
 from qsup.spec.secrets import is_secret_key
+from qsup.spec.tables.ready import ReadyCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,12 @@ def diff(old: GuestSpec, new: GuestSpec) -> tuple[Change, ...]:
         return moved
     before, after = _flat(plain(old)), _flat(plain(new))
     changed = (
-        Change(path, _open(before.get(path)), _open(after.get(path)), live=_is_live(path))
+        Change(
+            path,
+            _open(before.get(path)),
+            _open(after.get(path)),
+            live=_is_live(path, before.get(path), after.get(path)),
+        )
         for path in before | after
         if before.get(path) != after.get(path)
     )
@@ -55,7 +61,10 @@ def _moved(old: GuestSpec, new: GuestSpec) -> Iterator[Change]:
             yield Change(family, _text(before), _text(after), live=False)
 
 
-def _is_live(path: str) -> bool:
+def _is_live(path: str, old: str | None, new: str | None) -> bool:
+    if path == "ready.check":
+        # QEMU is only to be told where a guest's systemd reports.
+        return ReadyCheck.NOTIFY not in (old, new)
     return path.partition(".")[0] in LIVE_KEYS and path not in LAUNCH_KEYS
 
 

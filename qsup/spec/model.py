@@ -140,7 +140,7 @@ LIVE_KEYS: Final = (
 )  # fmt: skip
 """Keys that take effect without a restart of the guest: the supervisor reads them, QEMU does not."""
 LAUNCH_KEYS: Final = (
-    "ready.check", "restart.on.guest-reset", "restart.on.triple-fault", "restart.on.guest-panic", "restart.on.watchdog",
+    "restart.on.guest-reset", "restart.on.triple-fault", "restart.on.guest-panic", "restart.on.watchdog",
 )  # fmt: skip
 """Keys below those that QEMU must be told of as it starts."""
 

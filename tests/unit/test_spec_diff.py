@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from qsup.spec.base import HostPath
-from qsup.spec.diff import diff
+from qsup.spec.diff import Change, diff
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, RestartOn, RestartPolicy, Stop
 from qsup.spec.tables.boot import Boot
@@ -13,6 +13,7 @@ from qsup.spec.tables.credential import Credential
 from qsup.spec.tables.disk import Disk
 from qsup.spec.tables.memory import Memory
 from qsup.spec.tables.nic import Nic
+from qsup.spec.tables.ready import Ready, ReadyCheck
 from qsup.spec.tables.serial import Serial
 from qsup.units import Duration, Size
 
@@ -61,3 +62,14 @@ def test_a_credential_is_compared_and_not_shown() -> None:
     (change,) = diff(old, new)
     assert str(change) == "credential.t.x.text: (not shown) → (not shown)"
     assert "hush" not in "".join(str(change) for change in diff(old, GuestSpec(name="a")))
+
+
+def test_only_a_report_over_vsock_is_something_that_qemu_must_be_told_of() -> None:
+    def change(old: ReadyCheck, new: ReadyCheck) -> Change:
+        specs = (GuestSpec(name="web1", ready=Ready(check=check)) for check in (old, new))
+        (found,) = diff(*specs)
+        return found
+
+    assert change(ReadyCheck.RUNNING, ReadyCheck.AGENT).live
+    assert not change(ReadyCheck.AGENT, ReadyCheck.NOTIFY).live
+    assert not change(ReadyCheck.NOTIFY, ReadyCheck.RUNNING).live
