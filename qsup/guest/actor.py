@@ -174,9 +174,8 @@ class Actor:
         try:
             bundles = self.host.shelf.limits.per_guest > 0
             env = Env(clock.now(), clock.wall(), self._random.random(), self.spec, bundles)
-            self.state, effects = step(self.state, happened, env)
-            for effect in effects:
-                await self._perform(effect, answer)
+            new, effects = step(self.state, happened, env)
+            await self._perform(new, effects, answer)
             self._watching.look(duties(self.state, self.spec))
         except Exception as error:
             log.exception(
@@ -192,27 +191,42 @@ class Actor:
             if not watcher.done():
                 watcher.set_result(None)
 
-    async def _perform(self, effect: do.Effect, answer: asyncio.Future[str] | None) -> None:
-        match effect:
-            case do.Arm(name, seconds):
-                self._timers.arm(name, seconds)
-            case do.Cancel(name):
-                self._timers.cancel(name)
-            case do.Persist():
-                await self._persist()
+    async def _perform(
+        self, new: State, effects: list[do.Effect], answer: asyncio.Future[str] | None
+    ) -> None:
+        """Do the deeds, then take on the new state, then announce it: nobody sees it before it is written down."""
+        try:
+            for effect in effects:
+                match effect:
+                    case do.Publish() | do.Reply():
+                        self.state = new
+                        self._say(effect, answer)
+                    case do.Arm(name, seconds):
+                        self._timers.arm(name, seconds)
+                    case do.Cancel(name):
+                        self._timers.cancel(name)
+                    case do.Persist():
+                        await self._persist(new)
+                    case _:
+                        self._handle(effect, new)
+        finally:
+            self.state = new
+
+    def _say(self, word: do.Publish | do.Reply, answer: asyncio.Future[str] | None) -> None:
+        """Announce an event, or answer the operator."""
+        match word:
             case do.Publish(kind, data):
                 event = self.host.bus.publish(kind, name=self.spec.name, **data)
                 self.hands.recorder.rings.happened(event)
-            case do.Reply(text, refused):
-                if answer is not None and not answer.done():
-                    if refused:
-                        answer.set_exception(Refused(f"{self.spec.name}: {text}"))
-                    else:
-                        answer.set_result(text)
+            case do.Reply(text, refused) if answer is not None and not answer.done():
+                if refused:
+                    answer.set_exception(Refused(f"{self.spec.name}: {text}"))
+                else:
+                    answer.set_result(text)
             case _:
-                self._handle(effect)
+                return
 
-    def _handle(self, deed: do.Deed) -> None:
+    def _handle(self, deed: do.Deed, state: State) -> None:
         """What is done to the process."""
         match deed:
             case do.Spawn():
@@ -232,7 +246,7 @@ class Actor:
             case do.Picture():
                 self.hands.picture()
             case do.Collect():
-                self.hands.collect(deed, self.state)
+                self.hands.collect(deed, state)
             case _:
                 assert_never(deed)
 
@@ -250,9 +264,9 @@ class Actor:
                 "a bug in qsup, see the daemon's log; its QEMU, if there is one, is not touched"
             )
 
-    async def _persist(self) -> None:
+    async def _persist(self, state: State) -> None:
         written = record.StateRecord(
-            boot_id=self.host.boot_id, now=clock.now(), wall=clock.wall(), state=self.state
+            boot_id=self.host.boot_id, now=clock.now(), wall=clock.wall(), state=state
         )
         try:
             await asyncio.to_thread(record.write, self.host.state_file(self.spec.name), written)

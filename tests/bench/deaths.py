@@ -18,8 +18,8 @@ from tests.functional.harness import IDLE
 COUNT = 50
 KILLS = 100
 CYCLES = 1000
-WARM = 100
-"""Crashes before the first look: caches and the allocator have found their sizes then."""
+WARM = 600
+"""Crashes before the first look: what is bounded is full then, the last events above all."""
 CRASHING = '\n[restart]\ndelay = "100 ms"\nmax-delay = "100 ms"\nlimit = 0\n'
 
 
