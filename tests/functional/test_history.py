@@ -55,13 +55,12 @@ async def test_a_killed_qemu_is_a_failure_that_is_counted_and_told(idle: Site) -
     assert 0 < figures["availability"] < 100
     assert figures["unwatched"] == 0
     assert kinds(told)[0] == "GUEST_FOUND"
-    assert kinds(told)[-1] == "GUEST_PHASE"
-    assert "GUEST_ENDED" in kinds(told)
+    assert {"GUEST_PHASE", "GUEST_ENDED", "GUEST_READY"} <= {*kinds(told)}
     code, out, err = await idle.cli("history", "idle")
     assert (code, err) == (0, "")
     assert out.startswith("idle: available ")
     assert "1 (qemu-signal 1)" in out
-    assert out.splitlines()[-1].endswith("running (was starting): its vCPUs run")
+    assert any(line.endswith("running (was starting): its vCPUs run") for line in out.splitlines())
 
 
 async def test_kill_9_of_the_daemon_loses_no_event_and_an_adopted_guest_was_up_meanwhile(idle: Site) -> None:
