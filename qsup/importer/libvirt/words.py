@@ -23,6 +23,7 @@ UNITS: Final[dict[str, int]] = {
 }
 """Scaled integers of libvirt, in bytes."""
 MIB: Final = 1 << 20
+ON: Final = "on"
 SWITCH: Final = {"yes": True, "on": True, "no": False, "off": False}
 
 
@@ -89,3 +90,15 @@ def whole_mib(count: int) -> str:
 def exact(count: int) -> str:
     """Bytes as a guest file writes them."""
     return str(Size(count))
+
+
+def cpu_flag(draft: Draft, name: str, state: str | None) -> None:
+    """Switch a feature of the CPU, if the domain says how."""
+    if state is not None:
+        draft.set("cpu", "features", name, to=state == ON)
+
+
+def every(root: Element, *path: str) -> list[Element]:
+    """All elements of the last name below the first elements of the names before it."""
+    above = root.child(*path[:-1])
+    return above.children(path[-1]) if above is not None else []
