@@ -10,7 +10,7 @@ from qsup import __version__
 from qsup.checks.reach import connection, within
 from qsup.checks.verdict import Failed, Passed
 from qsup.qmp.session import printable
-from qsup.spec.address import HttpUrl
+from qsup.spec.address import WebUrl
 
 if TYPE_CHECKING:
     import socket
@@ -36,7 +36,7 @@ async def get(url: str, deadline: float) -> Verdict:
 
 
 async def _get(url: str) -> Verdict:
-    where = HttpUrl.of(url)
+    where = WebUrl.of(url)
     async with connection(where.host, where.port) as sock:
         await asyncio.get_running_loop().sock_sendall(sock, _request(where))
         try:
@@ -47,7 +47,7 @@ async def _get(url: str) -> Verdict:
     return Passed(told) if 200 <= status < 400 else Failed(told)
 
 
-def _request(where: HttpUrl) -> bytes:
+def _request(where: WebUrl) -> bytes:
     lines = (
         f"GET {where.path} HTTP/1.1",
         f"Host: {where.authority}",

@@ -24,8 +24,6 @@ WEB_URL: Final = form(
     r"^https?://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?(/[!-~]{0,2048})?$(?!\n)",
     'write "https://example.org/hook": a host, a port if it is not the usual one, and a path',
 )
-_WEB_URL: Final = re.compile(str(WEB_URL.pattern), re.ASCII)
-
 
 ADDRESS: Final = form(
     r"^([0-9.]{7,15}|[0-9A-Fa-f:.]{2,45})$(?!\n)", 'write an IP address: "127.0.0.1", or "::1"'
@@ -69,53 +67,26 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
-class WebUrl(NamedTuple):
-    """The parts of a text in the form of ``WEB_URL``; the host stands without brackets."""
-
-    tls: bool
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def of(cls, text: str) -> WebUrl:
-        """The parts, with the usual port and path where the text names none."""
-        match = _WEB_URL.fullmatch(text)
-        assert match is not None, "a URL was used that was not checked"  # noqa: S101 - a bug
-        tls = text.startswith("https:")
-        port = int(match[2][1:]) if match[2] else 443 if tls else 80
-        return cls(tls, match[1].strip("[]"), port, match[3] or "/")
-
-    @property
-    def trouble(self) -> str | None:
-        """Why it is none, as a sentence; None if it is one."""
-        return port_trouble(str(self.port))
-
-    @property
-    def origin(self) -> str:
-        """What may be shown of it: the path of a webhook is often its password."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = self.port == (443 if self.tls else 80)
-        return f"http{'s' * self.tls}://{host}" + ("" if usual else f":{self.port}")
-
-
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 """A host, and perhaps a port."""
 HTTP_PORT: Final = 80
+HTTPS_PORT: Final = 443
 
 
-class HttpUrl(NamedTuple):
-    """Where to ask for what."""
+class WebUrl(NamedTuple):
+    """Where to ask for what, or to send it."""
 
+    tls: bool
     authority: str
     """The host and the port as they are written."""
     path: str
 
     @classmethod
-    def of(cls, text: str) -> HttpUrl:
-        """The two parts of a text in the form of ``HTTP_URL``."""
-        authority, _, path = text.removeprefix("http://").partition("/")
-        return cls(authority, f"/{path}")
+    def of(cls, text: str) -> WebUrl:
+        """The parts of a text in the form of ``HTTP_URL`` or ``WEB_URL``."""
+        scheme, _, rest = text.partition("://")
+        authority, _, path = rest.partition("/")
+        return cls(scheme == "https", authority, f"/{path}")
 
     @property
     def host(self) -> str:
@@ -125,11 +96,11 @@ class HttpUrl(NamedTuple):
     @property
     def port(self) -> int:
         """The port that is written there, else the usual one. For sound ones only."""
-        return int(self._parts[1] or HTTP_PORT)
+        return int(self._parts[1] or self._usual_port)
 
     @property
     def trouble(self) -> str | None:
-        """Why nobody can be asked there, as a sentence; None if somebody can."""
+        """Why nobody is there, as a sentence; None if somebody can be."""
         if _AUTHORITY.fullmatch(self.authority) is None:
             return f'"{self.authority}" is no host with or without a port'
         host, port = self._parts
@@ -139,6 +110,17 @@ class HttpUrl(NamedTuple):
             except ValueError:
                 return f'"{host}" is no IPv6 address'
         return port_trouble(port) if port else None
+
+    @property
+    def origin(self) -> str:
+        """What may be shown of it: the path of a webhook is often its password. For sound ones only."""
+        host = self._parts[0]
+        usual = self.port == self._usual_port
+        return f"http{'s' * self.tls}://{host}" + ("" if usual else f":{self.port}")
+
+    @property
+    def _usual_port(self) -> int:
+        return HTTPS_PORT if self.tls else HTTP_PORT
 
     @property
     def _parts(self) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qsup.spec.address import HttpUrl
+from qsup.spec.address import WebUrl
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from qsup.spec.address import HttpUrl
     ],
 )
 def test_a_url_is_taken_apart(text: str, host: str, port: int, path: str) -> None:
-    url = HttpUrl.of(text)
+    url = WebUrl.of(text)
     assert (url.host, url.port, url.path, url.trouble) == (host, port, path, None)
 
 
@@ -32,4 +32,4 @@ def test_a_url_is_taken_apart(text: str, host: str, port: int, path: str) -> Non
     ],
 )
 def test_where_nobody_can_be_asked_is_told(text: str, trouble: str) -> None:
-    assert HttpUrl.of(text).trouble == trouble
+    assert WebUrl.of(text).trouble == trouble

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint, HttpUrl
+from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint, WebUrl
 from qsup.spec.base import Finding, Identifier, Section, Text, about, within
 from qsup.units import Duration
 
@@ -80,5 +80,5 @@ class Health(Section, frozen=True, kw_only=True):
             yield ("serial",), f'belongs to check = "console", and the check is "{self.check}"'
         if self.address is not None and (trouble := Endpoint.of(self.address).trouble):
             yield ("address",), trouble
-        if self.url is not None and (trouble := HttpUrl.of(self.url).trouble):
+        if self.url is not None and (trouble := WebUrl.of(self.url).trouble):
             yield ("url",), trouble

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint, HttpUrl
+from qsup.spec.address import ENDPOINT, HTTP_URL, Endpoint, WebUrl
 from qsup.spec.base import TEXT, Finding, Identifier, Section, about, within
 from qsup.units import Duration
 
@@ -86,5 +86,5 @@ class Ready(Section, frozen=True, kw_only=True):
                 yield ("delay",), f"{self.delay} is not less than timeout, {self.timeout}"
         if self.address is not None and (trouble := Endpoint.of(self.address).trouble):
             yield ("address",), trouble
-        if self.url is not None and (trouble := HttpUrl.of(self.url).trouble):
+        if self.url is not None and (trouble := WebUrl.of(self.url).trouble):
             yield ("url",), trouble
