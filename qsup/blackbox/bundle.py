@@ -113,9 +113,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     core: Core | None
 
 
+def id_of(guest: str, at: float, chance: int) -> str:
+    """The name of a bundle: guest, time (wall time in seconds), and a number below 65536 that tells two apart."""
+    return f"{guest}-{time.strftime(_STAMP, time.gmtime(at))}-{chance:04x}"
+
+
 def new_id(guest: str, at: float) -> str:
-    """A name for a bundle that no other has: guest, time, and a few digits of chance."""
-    return f"{guest}-{time.strftime(_STAMP, time.gmtime(at))}-{secrets.token_hex(2)}"
+    """A name for a bundle that no other has."""
+    return id_of(guest, at, secrets.randbits(16))
 
 
 def time_of(stamp: str) -> float:

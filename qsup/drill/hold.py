@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qsup import clock
-from qsup.argv.invocation import AGENT_FILE
 from qsup.drill.full import Full
 from qsup.drill.plan import (
     REPLACED,
@@ -31,7 +30,6 @@ from qsup.errors import QsupError, Refused
 from qsup.events import Event
 from qsup.events import Kind as Told
 from qsup.phase import Phase
-from qsup.qmp.agent import agent_execute
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from qsup.drill.plan import Plan
     from qsup.guest.actor import Actor
     from qsup.guest.launch import Running
+    from qsup.qmp.agent import Agent
 
 CRASH: Final = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"
 """What Linux's own documentation names for crashing it (admin-guide/sysrq)."""
@@ -194,7 +193,7 @@ async def _deed(actor: Actor, running: Running, kind: Kind, watch: _Watch) -> As
                 running.process.signal(signal.SIGCONT)
         case Kind.PANIC if actor.spec.drill.panic is None:
             watch.begin()
-            await _crash(running)
+            await _crash(actor.hands.agent)
             yield
         case Kind.PANIC | Kind.HANG | Kind.TRIPLE_FAULT:
             await _type(actor, kind, watch)
@@ -219,11 +218,12 @@ async def _type(actor: Actor, kind: Kind, watch: _Watch) -> None:
     await actor.console(serial).write(keys.encode())
 
 
-async def _crash(running: Running) -> None:
+async def _crash(agent: Agent | None) -> None:
     """Have the guest agent crash the kernel; it does not live to answer."""
     arguments: dict[str, Any] = {"path": "/bin/sh", "arg": ["-c", CRASH]}
-    with contextlib.suppress(QsupError):
-        await agent_execute(running.run_dir, AGENT_FILE, "guest-exec", arguments, expect_reply=False)
+    if agent is not None:
+        with contextlib.suppress(QsupError):
+            await agent.execute("guest-exec", arguments, expect_reply=False, urgent=True)
 
 
 @contextlib.asynccontextmanager

@@ -6,11 +6,11 @@ which lives no longer than the step.
 
 from __future__ import annotations
 
-import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from qsup.blackbox.bundle import id_of
 from qsup.events import Kind
 from qsup.guest.effects import Cancel, Collect, Effect, Publish, Qmp, Spawn
 from qsup.guest.state import Launch
@@ -117,14 +117,10 @@ class Turn:
             self.set_launch(seen=(*self.launch.seen, what)[-SEEN:])
 
     def collect(self, ending: Ending, decision: str) -> str | None:
-        """Have a bundle made; return its id, or None if none are kept.
-
-        It is the guest, the time in UTC, and a number that tells two of one second apart.
-        """
+        """Have a bundle made; return its id, or None if none are kept."""
         if not self.env.bundles:
             return None
-        at = datetime.datetime.fromtimestamp(self.env.wall, datetime.UTC)
-        id_ = f"{self.env.spec.name}-{at:%Y%m%dT%H%M%SZ}-{int(self.env.jitter * 16**4):04x}"
+        id_ = id_of(self.env.spec.name, self.env.wall, int(self.env.jitter * 16**4))
         panic = self.state.launch.panic if self.state.launch else None
         self.do(Collect(id_, ending.cause, ending.detail, ending.evidence, decision, panic))
         return id_

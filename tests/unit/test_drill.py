@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from qsup.cause import Cause
+from qsup.cli.arguments import DRILLS
 from qsup.drill.plan import Kind, Seen, compare, plan
 from qsup.errors import Refused
 from qsup.phase import Phase
@@ -87,6 +88,10 @@ def test_a_guest_that_has_just_booted_may_be_in_its_firmware() -> None:
 def test_what_a_drill_lacks_is_told(kind: Kind, changes: dict[str, object], why: str) -> None:
     with pytest.raises(Refused, match=why):
         plan(kind, changed(**changes), "kvm", UP)
+
+
+def test_the_command_knows_every_drill() -> None:
+    assert set(DRILLS) == {*Kind}
 
 
 def test_an_agent_can_be_asked_to_panic() -> None:
