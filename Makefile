@@ -6,7 +6,7 @@ SHELL := /bin/bash
 python := .venv/bin/python
 run_dir := $(CURDIR)/.run
 python_scripts := scripts/tour scripts/readme scripts/build-linux-guest
-shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu .ci/run
+shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu .ci/run qsup/cli/shells/qsup.bash
 
 .PHONY: help
 help: ## list the targets

@@ -71,7 +71,7 @@ class Options(argparse.Namespace):
 
 def parse(words: list[str]) -> Options:
     """Read the command line; for --help, --version and mistakes exit as argparse does, with 0 or 2."""
-    parser = _parser()
+    parser = command_line()
     options = parser.parse_args(words, namespace=Options())
     verb = VERBS[options.verb]
     if verb.guests == SOME and bool(options.guests) == options.all:
@@ -79,7 +79,11 @@ def parse(words: list[str]) -> Options:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """All verbs and options, as argparse knows them; the manual and the completion of shells are made of it.
+
+    What an option or a positional takes is called by one of the kinds of :mod:`qsup.cli.offers`.
+    """
     common = _common()
     parser = argparse.ArgumentParser(
         prog="qsup",
@@ -111,7 +115,8 @@ def _add_options(parser: argparse.ArgumentParser, name: str, verb: Verb) -> None
     if verb.guests == NONE:
         parser.set_defaults(guests=[])
     else:
-        parser.add_argument("guests", nargs=1 if verb.guests == ONE else "*", metavar="GUEST")
+        kind = "NEW-GUEST" if name == "new" else "GUEST"
+        parser.add_argument("guests", nargs=1 if verb.guests == ONE else "*", metavar=kind)
     if verb.acts:
         _add_acting(parser)
     if name in _SPECIAL:
@@ -159,7 +164,7 @@ def _add_argv(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--serial", metavar="ID", help="the serial port; without it the first")
+    parser.add_argument("--serial", metavar="SERIAL", help="the serial port; without it the first")
     parser.add_argument("--lines", type=count, metavar="N", help="how many lines (default: 100)")
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with what the guest prints from now on"
@@ -168,7 +173,7 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_console(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--serial", metavar="ID", help="the serial port; without it the first")
+    parser.add_argument("--serial", metavar="SERIAL", help="the serial port; without it the first")
     parser.add_argument("--read-only", action="store_true", help="only look")
 
 
@@ -182,7 +187,7 @@ def _add_events(parser: argparse.ArgumentParser) -> None:
 def _add_alert(parser: argparse.ArgumentParser) -> None:
     deeds = parser.add_subparsers(dest="kind", metavar="test", required=True)
     test = deeds.add_parser("test", help="send a message through an alert, now, and tell how each way went")
-    test.add_argument("name", metavar="NAME", help="the alert's name in qsup.toml")
+    test.add_argument("name", metavar="ALERT", help="the alert's name in qsup.toml")
     test.add_argument("--guest", metavar="GUEST", help="whom the message seems to be about")
     test.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
@@ -244,10 +249,15 @@ def _add_crash(parser: argparse.ArgumentParser) -> None:
     export = kinds.add_parser("export", help="write all of it into one archive", parents=[common])
     for kind in (show, export):
         kind.add_argument(
-            "id", metavar="ID", help="its id or the beginning of it; or a guest, or latest: the newest one"
+            "id",
+            metavar="BUNDLE",
+            help="its id or the beginning of it; or a guest, or latest: the newest one",
         )
     export.add_argument(
-        "-o", "--output", metavar="FILE", help="the archive, - for standard output (default: ID.tar.gz)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the archive, - for standard output (default: its id, then .tar.gz)",
     )
 
 
@@ -298,12 +308,17 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("bash", "zsh", "fish"), help="the shell")
+
+
 _SPECIAL: Final = {
     "new": _add_new,
     "set": _add_set,
     "edit": _add_config,
     "explain": _add_explain,
     "schema": _add_schema,
+    "completion": _add_completion,
     "maintenance": _add_maintenance,
     "drill": _add_drill,
     "argv": _add_argv,

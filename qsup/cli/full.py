@@ -18,12 +18,18 @@ from qsup.errors import DaemonUnreachable, QsupError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+COMPLETE: Final = "__complete"
+"""What the scripts of ``qsup completion`` say instead of a verb, and then the command line to complete."""
 QEMU_ANSWER: Final = 60.0
 """How long QEMU may take for a command that is passed to it, seconds; the daemon's own deadline is shorter."""
 
 
 def run(words: list[str]) -> int:
     """Do what the words ask for; return the exit code."""
+    if words[:1] == [COMPLETE]:
+        from qsup.cli.completion import complete
+
+        return complete(words[2:])
     try:
         options = parse(words)
         return _SPECIAL.get(options.verb, _rendered)(options)
@@ -249,6 +255,12 @@ def _explain(options: Options) -> int:
     return explain(options)
 
 
+def _completion(options: Options) -> int:
+    from qsup.cli.completion import print_script
+
+    return print_script(options)
+
+
 def _schema(options: Options) -> int:
     from qsup.cli.explain import print_schema
 
@@ -275,4 +287,5 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "edit": _edit,
     "explain": _explain,
     "schema": _schema,
+    "completion": _completion,
 }

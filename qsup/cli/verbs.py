@@ -58,6 +58,7 @@ VERBS = {
     "edit": Verb("", ONE, "edit a guest's file, which is checked before it is saved"),
     "explain": Verb("", NONE, "tell what a key of a guest's file is for, and its counterpart in QEMU"),
     "schema": Verb("", NONE, "print a JSON Schema of the files, for editors"),
+    "completion": Verb("", NONE, "print a script that has a shell complete qsup's command lines"),
     "reload": Verb("reload-config", NONE, "read the configuration again"),
     "version": Verb("query-version", NONE, "show the versions of command and daemon"),
 }

@@ -47,7 +47,7 @@ def find(name: str) -> list[Found]:
 
     A single word that is no table also stands for every key of this name. Raises UsageError, with the nearest name.
     """
-    parts = tuple(name.strip("[]").split("."))
+    parts = tuple(name.strip("[]").removesuffix(".").split("."))
     found = [one for one in everything() if _stands_for(parts, one)]
     if not found and len(parts) == 1:
         found = [one for one in everything() if one.key is not None and one.key.name == parts[0]]

@@ -86,6 +86,8 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
     "cli.change": frozenset({"spec"}),
     "cli.edit": frozenset({"spec"}),
     "cli.explain": frozenset({"spec"}),
+    "cli.offers": frozenset({"spec"}),
+    "cli.key_offers": frozenset({"spec"}),
     "cli.check": frozenset({"spec", "argv", "probe", "preflight", "proc"}),
     "cli.selection": frozenset({"spec"}),
     "cli.new": frozenset({"spec"}),

@@ -13,7 +13,7 @@ import pytest
 from scripts.initramfs import Archive, Modules
 
 ROOT = Path(__file__).parents[2]
-SHELL_SCRIPTS = ["scripts/setup", "scripts/build-heartbeat", ".ci/run"]
+SHELL_SCRIPTS = ["scripts/setup", "scripts/build-heartbeat", ".ci/run", "qsup/cli/shells/qsup.bash"]
 
 COMMANDS = {
     "apt-get": "-qy install --no-install-recommends binutils qemu-system-x86 qemu-utils",
