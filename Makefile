@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 python := .venv/bin/python
 run_dir := $(CURDIR)/.run
-python_scripts := scripts/tour scripts/readme scripts/build-linux-guest
+python_scripts := scripts/tour scripts/readme scripts/manual scripts/build-linux-guest
 shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu .ci/run qsup/cli/shells/qsup.bash
 
 .PHONY: help
@@ -38,6 +38,10 @@ check: setup ## ruff, mypy --strict, and shellcheck where it is installed
 	else \
 	    echo 'shellcheck is not installed: the shell scripts were not checked'; \
 	fi
+
+.PHONY: docs
+docs: setup ## write the manual pages into dist/man; `man -l dist/man/qsup.1` shows one
+	@$(python) scripts/manual dist/man
 
 .PHONY: bench
 bench: guests ## measure against bare QEMU, and against libvirt and supervisord where installed

@@ -64,7 +64,8 @@ def _keep_inherited_fds() -> None:
                 os.set_inheritable(int(name), False)
 
 
-def _arguments(words: Sequence[str]) -> Paths:
+def command_line() -> argparse.ArgumentParser:
+    """The options, as argparse knows them; the manual is made of it."""
     parser = argparse.ArgumentParser(
         prog="qsupd", description="Supervise QEMU guests. Guests go on running when this daemon leaves."
     )
@@ -74,7 +75,11 @@ def _arguments(words: Sequence[str]) -> Paths:
     parser.add_argument("--runtime-dir", type=Path, metavar="DIR", help="where sockets and launch records go")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what must survive a reboot")
     parser.add_argument("--version", action="version", version=f"qsupd {__version__}")
-    given = parser.parse_args(words)
+    return parser
+
+
+def _arguments(words: Sequence[str]) -> Paths:
+    given = command_line().parse_args(words)
     if given.config and given.runtime_dir and given.state_dir:
         chosen = (given.config, given.runtime_dir, given.state_dir)
     else:
