@@ -5,8 +5,9 @@ SHELL := /bin/bash
 
 python := .venv/bin/python
 run_dir := $(CURDIR)/.run
-python_scripts := scripts/tour scripts/readme scripts/manual scripts/build-linux-guest
-shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu .ci/run qsup/cli/shells/qsup.bash
+python_scripts := scripts/tour scripts/readme scripts/manual scripts/vendor scripts/build-linux-guest
+shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu scripts/build-deb .ci/run \
+    qsup/cli/shells/qsup.bash debian/qsup.postinst debian/qsup.prerm debian/qsup.postrm
 
 .PHONY: help
 help: ## list the targets
@@ -42,6 +43,14 @@ check: setup ## ruff, mypy --strict, and shellcheck where it is installed
 .PHONY: docs
 docs: setup ## write the manual pages into dist/man; `man -l dist/man/qsup.1` shows one
 	@$(python) scripts/manual dist/man
+
+.PHONY: deb
+deb: setup ## build the Debian package into dist/
+	@scripts/build-deb
+
+.PHONY: wheel
+wheel: setup ## build the wheel into dist/, for pip and pipx
+	@$(python) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 .PHONY: bench
 bench: guests ## measure against bare QEMU, and against libvirt and supervisord where installed

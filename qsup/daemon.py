@@ -26,8 +26,6 @@ from qsup.supervisor import Supervisor
 from qsup.watch import ConfigWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qsup.paths import Paths
     from qsup.spec.tables.keeping import History as Keeping
 
@@ -44,10 +42,15 @@ def main() -> int:
     status = 0
     _keep_inherited_fds()
     try:
-        options = _arguments(sys.argv[1:])
+        given = command_line().parse_args(sys.argv[1:])
+        where = _paths(given)
+        if given.install or given.uninstall:
+            from qsup import install
+
+            return install.install(where.config) if given.install else install.uninstall()
         with contextlib.ExitStack() as stack:
-            _claim(options, stack)
-            asyncio.run(Daemon(options).run())
+            _claim(where, stack)
+            asyncio.run(Daemon(where).run())
     except* QsupError as failures:
         # What fails in the daemon's task group comes as a group, all else alone.
         for error in failures.exceptions:
@@ -74,12 +77,24 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runtime-dir", type=Path, metavar="DIR", help="where sockets and launch records go")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="what must survive a reboot")
+    installing = parser.add_mutually_exclusive_group()
+    installing.add_argument(
+        "--install",
+        action="store_true",
+        help="have this host's systemd know the daemon: write units and the like below /usr/local/lib,"
+        " and profiles into the configuration; for what pip or pipx has installed",
+    )
+    installing.add_argument(
+        "--uninstall",
+        action="store_true",
+        help="take away again what --install has written below /usr/local/lib",
+    )
     parser.add_argument("--version", action="version", version=f"qsupd {__version__}")
     return parser
 
 
-def _arguments(words: Sequence[str]) -> Paths:
-    given = command_line().parse_args(words)
+def _paths(given: argparse.Namespace) -> Paths:
+    """The directories that are named, and for the others the usual ones."""
     if given.config and given.runtime_dir and given.state_dir:
         chosen = (given.config, given.runtime_dir, given.state_dir)
     else:

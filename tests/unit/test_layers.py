@@ -61,6 +61,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
         {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "supervisor"}
     ),
     "watch": frozenset(),
+    "install": frozenset(),
     "daemon": frozenset(
         {
             "spec",
@@ -75,7 +76,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
             "alerts",
             "history",
         }
-        | {"control", "watch"}
+        | {"control", "watch", "install"}
     ),
     "cli": frozenset({"control"}),
 }

@@ -1,0 +1,128 @@
+"""``qsupd --install``: what systemd needs to run a daemon that pip or pipx has installed.
+
+Distributions' packages put it below ``/usr/lib``; here it goes below ``/usr/local/lib``, which systemd reads as well
+and leaves to the administrator. Profiles go into the configuration, where they are the operator's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qsup.errors import QsupError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX: Final = Path("/usr/local/lib")
+RUNS: Final = Path("/run/systemd/system")
+"""Is there while systemd is the host's init, see sd_booted(3)."""
+UNITS: Final = ("service", "socket", "target", "slice", "timer", "path")
+NAMED: Final = {"sysusers": "sysusers.d/qsup.conf", "tmpfiles": "tmpfiles.d/qsup.conf"}
+STEPS: Final = (
+    ("systemd-sysusers", "qsup.conf"),
+    ("systemd-tmpfiles", "--create", "qsup.conf"),
+    ("journalctl", "--update-catalog"),
+    ("systemctl", "daemon-reload"),
+)
+"""What has systemd take notice, in this order; what is not there is left out."""
+_PROGRAM: Final = re.compile(r"/usr/bin/(?=qsupd?\b)")
+
+
+def install(config: Path) -> int:
+    """Write the files and have systemd read them; return the exit status. Raises QsupError."""
+    _needs_root()
+    programs = Path(sys.argv[0]).absolute().parent
+    try:
+        for path, text in _files(programs):
+            _write(path, text)
+        kept = [path.name for path in sorted(_source("profiles").iterdir()) if not _copied(path, config)]
+    except OSError as error:
+        raise QsupError(f"{error.filename} cannot be written: {error.strerror}") from error
+    if kept:
+        _say(f"left as they are in {config}/profiles: {', '.join(kept)}")
+    _take_notice()
+    _say("`systemctl enable --now qsupd` starts the daemon, now and at each boot")
+    return 0
+
+
+def uninstall() -> int:
+    """Take the files away again, but for the configuration; return the exit status. Raises QsupError."""
+    _needs_root()
+    gone = [path for path, _ in _files(Path("/usr/bin")) if path.exists()]
+    units = [path.name for path in gone if path.suffix[1:] in UNITS]
+    if units:
+        _run("systemctl", "disable", *units)
+    for path in gone:
+        path.unlink()
+        _say(f"removed {path}")
+    _take_notice()
+    return 0
+
+
+def _needs_root() -> None:
+    if os.geteuid() != 0:
+        raise UsageError("only root can change what systemd runs for the whole host")
+
+
+def _source(folder: str) -> Path:
+    """What is installed beside this module, or lies in the checkout that it is run from."""
+    own = Path(__file__).parent
+    checkout = {"systemd": own.parent / "systemd", "profiles": own.parent / "configs/profiles"}
+    return own / folder if (own / folder).is_dir() else checkout[folder]
+
+
+def _files(programs: Path) -> Iterator[tuple[Path, str]]:
+    """Every file below the prefix, and what stands in it where the programs are in this directory."""
+    for source in sorted(_source("systemd").iterdir()):
+        kind = source.suffix[1:]
+        if kind in UNITS:
+            target = PREFIX / "systemd/system" / source.name
+        elif kind == "catalog":
+            target = PREFIX / "systemd/catalog" / source.name
+        elif kind in NAMED:
+            target = PREFIX / NAMED[kind]
+        else:
+            continue
+        yield target, _PROGRAM.sub(f"{programs}/", source.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o644)
+    _say(f"wrote {path}")
+
+
+def _copied(profile: Path, config: Path) -> bool:
+    """Copy a profile; False if there is one of this name already."""
+    target = config / "profiles" / profile.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        return target.read_bytes() == profile.read_bytes()
+    shutil.copyfile(profile, target)
+    _say(f"wrote {target}")
+    return True
+
+
+def _take_notice() -> None:
+    if not RUNS.is_dir():
+        _say("systemd does not run here; it will read all this when it does")
+        return
+    for command in STEPS:
+        _run(*command)
+
+
+def _run(*command: str) -> None:
+    program = shutil.which(command[0])
+    if program is not None and subprocess.run([program, *command[1:]], check=False).returncode != 0:
+        raise QsupError(f"`{' '.join(command)}` failed; see above")
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - what a command of the operator's has done
