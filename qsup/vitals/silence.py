@@ -131,7 +131,7 @@ def followed(
 
 def _began(sample: Sample, timeout: float) -> float:
     """It fell silent at some time between its last answer and the question that it did not answer any more."""
-    asked = sample.silent_since or sample.at
+    asked = sample.at if sample.silent_since is None else sample.silent_since
     if sample.heard is None:
         return asked
     return asked - min(max(0.0, asked - sample.heard) / 2, timeout * EARLIER)
