@@ -24,13 +24,9 @@ RUNS: Final = Path("/run/systemd/system")
 """Is there while systemd is the host's init, see sd_booted(3)."""
 UNITS: Final = ("service", "socket", "target", "slice", "timer", "path")
 NAMED: Final = {"sysusers": "sysusers.d/qsup.conf", "tmpfiles": "tmpfiles.d/qsup.conf"}
-STEPS: Final = (
-    ("systemd-sysusers", "qsup.conf"),
-    ("systemd-tmpfiles", "--create", "qsup.conf"),
-    ("journalctl", "--update-catalog"),
-    ("systemctl", "daemon-reload"),
-)
-"""What has systemd take notice, in this order; what is not there is left out."""
+MAKE: Final = (("systemd-sysusers", "qsup.conf"), ("systemd-tmpfiles", "--create", "qsup.conf"))
+READ: Final = (("journalctl", "--update-catalog"), ("systemctl", "daemon-reload"))
+"""What has systemd make users and directories, and what has it read the rest."""
 _PROGRAM: Final = re.compile(r"/usr/bin/(?=qsupd?\b)")
 
 
@@ -46,7 +42,7 @@ def install(config: Path) -> int:
         raise QsupError(f"{error.filename} cannot be written: {error.strerror}") from error
     if kept:
         _say(f"left as they are in {config}/profiles: {', '.join(kept)}")
-    _take_notice()
+    _run_where_systemd_runs(*MAKE, *READ)
     _say("`systemctl enable --now qsupd` starts the daemon, now and at each boot")
     return 0
 
@@ -57,11 +53,11 @@ def uninstall() -> int:
     gone = [path for path, _ in _files(Path("/usr/bin")) if path.exists()]
     units = [path.name for path in gone if path.suffix[1:] in UNITS]
     if units:
-        _run("systemctl", "disable", *units)
+        _run_where_systemd_runs(("systemctl", "disable", *units))
     for path in gone:
         path.unlink()
         _say(f"removed {path}")
-    _take_notice()
+    _run_where_systemd_runs(*READ)
     return 0
 
 
@@ -110,18 +106,13 @@ def _copied(profile: Path, config: Path) -> bool:
     return True
 
 
-def _take_notice() -> None:
+def _run_where_systemd_runs(*commands: tuple[str, ...]) -> None:
     if not RUNS.is_dir():
-        _say("systemd does not run here; it will read all this when it does")
-        return
-    for command in STEPS:
-        _run(*command)
-
-
-def _run(*command: str) -> None:
-    program = shutil.which(command[0])
-    if program is not None and subprocess.run([program, *command[1:]], check=False).returncode != 0:
-        raise QsupError(f"`{' '.join(command)}` failed; see above")
+        return  # It will read all this when it does.
+    for program, *words in commands:
+        found = shutil.which(program)
+        if found is not None and subprocess.run([found, *words], check=False).returncode != 0:
+            raise QsupError(f"`{' '.join((program, *words))}` failed; see above")
 
 
 def _say(text: str) -> None:

@@ -68,7 +68,7 @@ class Host:
         self._calls = directory / "calls"
         binaries = directory / "bin"
         binaries.mkdir()
-        for name in {command[0] for command in install.STEPS}:
+        for name in {command[0] for command in (*install.MAKE, *install.READ)}:
             stub = binaries / name
             stub.write_text(f'#!/bin/sh\necho "{name} $*" >>{self._calls}\n')
             stub.chmod(0o755)
@@ -120,11 +120,15 @@ def test_install_leaves_the_operators_profiles_alone(host: Host, capsys: pytest.
 
 def test_uninstall_takes_away_what_install_wrote_and_nothing_else(host: Host) -> None:
     install.install(host.config)
+    told = len(host.calls())
     (host.prefix / "systemd/system/other.service").touch()
     assert install.uninstall() == install.uninstall() == 0
     assert [path.name for path in host.prefix.rglob("*") if path.is_file()] == ["other.service"]
     assert list((host.config / "profiles").iterdir())
-    assert any(call.startswith("systemctl disable ") and "qsupd.service" in call for call in host.calls())
+    disable, *rest = host.calls()[told:]
+    assert re.match(r"systemctl disable .*qsupd\.service", disable)
+    # Nobody is asked to make what is gone; the second time there is nothing to disable either.
+    assert rest == ["journalctl --update-catalog", "systemctl daemon-reload"] * 2
 
 
 def test_install_says_what_failed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
