@@ -7,7 +7,8 @@ python := .venv/bin/python
 run_dir := $(CURDIR)/.run
 python_scripts := scripts/tour scripts/readme scripts/manual scripts/vendor scripts/build-linux-guest
 shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu scripts/build-deb .ci/run \
-    qsup/cli/shells/qsup.bash debian/qsup.postinst debian/qsup.prerm debian/qsup.postrm
+    qsup/cli/shells/qsup.bash debian/qsup.postinst debian/qsup.prerm debian/qsup.postrm \
+    tests/system/sdbox tests/system/sdbox-init
 
 .PHONY: help
 help: ## list the targets

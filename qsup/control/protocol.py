@@ -6,6 +6,7 @@ words that QEMU uses for it, so that a client which knows QEMU's errors knows th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -90,7 +91,7 @@ def _check_capabilities(arguments: dict[str, Any]) -> None:
 
 def greeting() -> bytes:
     """The first line that a client gets."""
-    major, minor, micro = (int(part) for part in __version__.split(".")[:3])
+    major, minor, micro = (int(part) for part in re.findall("[0-9]+", __version__)[:3])
     version = {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": f"qsup {__version__}"}
     return _line({"QMP": {"version": version, "capabilities": []}})
 
