@@ -20,10 +20,10 @@ class Manual(BuildHookInterface):  # type: ignore[type-arg]
             return
         self._written = tempfile.TemporaryDirectory()
         script = os.path.join(self.root, "scripts/manual")
+        # What this build has been given to import is not always there for its children.
+        path = os.pathsep.join([self.root, *filter(None, sys.path)])
         subprocess.run(
-            [sys.executable, script, self._written.name],
-            check=True,
-            env={**os.environ, "PYTHONPATH": self.root},
+            [sys.executable, script, self._written.name], check=True, env={**os.environ, "PYTHONPATH": path}
         )
         for page in os.listdir(self._written.name):
             section = page.rpartition(".")[2]

@@ -51,7 +51,8 @@ def box(name: str, directory: Path, *words: str | Path) -> Iterator[Box]:
     if os.geteuid() != 0:
         pytest.skip("only root can make namespaces with all that a systemd needs")
     directory.mkdir()
-    made = Box(name, directory)
+    # Its cgroup is named after it, and other checkouts on this host may run the same test.
+    made = Box(f"{name}-{os.getpid()}", directory)
     started = made.tool("up", *words)
     try:
         if started.returncode != 0:
