@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import runpy
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -19,12 +20,9 @@ class Manual(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             return
         self._written = tempfile.TemporaryDirectory()
-        script = os.path.join(self.root, "scripts/manual")
-        # What this build has been given to import is not always there for its children.
-        path = os.pathsep.join([self.root, *filter(None, sys.path)])
-        subprocess.run(
-            [sys.executable, script, self._written.name], check=True, env={**os.environ, "PYTHONPATH": path}
-        )
+        # In this process: what a build may import is not always passed on to its children.
+        sys.path[:0] = [self.root, os.path.join(self.root, "scripts")]
+        runpy.run_path(os.path.join(self.root, "scripts/manual"))["write"](Path(self._written.name))
         for page in os.listdir(self._written.name):
             section = page.rpartition(".")[2]
             build_data["shared_data"][os.path.join(self._written.name, page)] = (
