@@ -12,6 +12,8 @@
     ├── SpecError          guest files that cannot be used; carries every problem           exit 1
     ├── LaunchError        QEMU could not be started; carries the evidence                  exit 1
     ├── RecordError        a record on disk that cannot be read                             exit 1
+    ├── DBusError          a service of the bus has refused                                 exit 1
+    ├── DBusUnreachable    the bus, or a service on it, does not answer                     exit 1
     └── QmpError           talking to QEMU failed
         ├── QmpRefused     QEMU answered with an error: the command was not executed
         ├── QmpUnanswered  no answer within the deadline: unknown whether it was executed
@@ -89,6 +91,18 @@ class LaunchError(QsupError):
 
 class RecordError(QsupError):
     """A record on disk is torn, foreign or of an unknown version."""
+
+
+class DBusError(QsupError):
+    """A service of the bus has answered with an error: what was asked was not done. ``name`` is D-Bus's for it."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class DBusUnreachable(QsupError):
+    """The bus, or a service on it, does not answer: unknown whether it was done."""
 
 
 class QmpError(QsupError):

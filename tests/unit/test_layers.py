@@ -41,6 +41,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "importer": frozenset({"spec", "argv"}),
     "proc": frozenset({"argv"}),
     "qmp": frozenset(),
+    "dbus": frozenset(),
     "blackbox": frozenset({"spec", "argv", "proc", "qmp"}),
     "probe": frozenset({"spec", "argv"}),
     "firmware": frozenset({"spec", "argv"}),
