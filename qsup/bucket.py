@@ -18,10 +18,14 @@ class Bucket:
         self._tokens -= cost
         return 0.0 if self._tokens >= 0 else -self._tokens / self._rate
 
+    def holds(self, now: float) -> bool:
+        """Whether there is a token."""
+        self._refill(now)
+        return self._tokens >= 1
+
     def spend(self, now: float) -> bool:
         """Take a token if there is one."""
-        self._refill(now)
-        if self._tokens < 1:
+        if not self.holds(now):
             return False
         self._tokens -= 1
         return True

@@ -18,14 +18,20 @@ from qsup.alerts.alerts import Alerts
 from qsup.bus import Bus
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
-from qsup.events import Event, Kind
+from qsup.events import Kind
 from qsup.history.history import History
+from qsup.journal.entry import entry
+from qsup.journal.log import FIELDS, log_to_where_stderr_leads
+from qsup.journal.voices import Voices
 from qsup.notify import Notifier, watchdog_interval
 from qsup.phase import ALIVE
+from qsup.proc.bounded import Keeper
 from qsup.supervisor import Supervisor
 from qsup.watch import ConfigWatch
 
 if TYPE_CHECKING:
+    from qsup.events import Event
+    from qsup.journal.native import Journal
     from qsup.paths import Paths
     from qsup.spec.tables.keeping import History as Keeping
 
@@ -36,9 +42,7 @@ LEAVE: Final = (signal.SIGTERM, signal.SIGINT)
 
 def main() -> int:
     """Run the daemon until a signal ends it; return the exit status."""
-    # The journal has times of its own.
-    line = "%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s"
-    logging.basicConfig(format=line, datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
+    journal = log_to_where_stderr_leads()
     status = 0
     _keep_inherited_fds()
     try:
@@ -50,12 +54,15 @@ def main() -> int:
             return install.install(where.config) if given.install else install.uninstall()
         with contextlib.ExitStack() as stack:
             _claim(where, stack)
-            asyncio.run(Daemon(where).run())
+            asyncio.run(Daemon(where, journal).run())
     except* QsupError as failures:
         # What fails in the daemon's task group comes as a group, all else alone.
         for error in failures.exceptions:
             log.error("%s", error)
             status = error.exit_code if isinstance(error, QsupError) else 1
+    finally:
+        if journal is not None:
+            journal.close()
     return status
 
 
@@ -127,12 +134,13 @@ def _claim(where: Paths, stack: contextlib.ExitStack) -> None:
 class Daemon:
     """All the parts of one running daemon."""
 
-    def __init__(self, where: Paths) -> None:
+    def __init__(self, where: Paths, journal: Journal | None) -> None:
         self._paths = where
+        self._journal = journal
         self._bus = Bus()
         self._notifier = Notifier.from_environment()
         self._changes = ConfigWatch(where.config)
-        self._supervisor = Supervisor(where, self._bus)
+        self._supervisor = Supervisor(where, self._bus, Keeper(Voices(journal) if journal else None))
         self._alerts = Alerts(self._bus)
         self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
         self._server = ControlServer(where.control_socket, self._supervisor, self._alerts, self._history)
@@ -142,6 +150,8 @@ class Daemon:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         self._listen_to_signals()
+        if self._journal is not None:
+            self._journal.attach(asyncio.get_running_loop())
         async with asyncio.TaskGroup() as tasks:
             self._alerts.apply(self._supervisor.configuration().daemon)
             self._bus.hooks.extend((self._history.hear, self._tell, self._alerts.hear))
@@ -200,7 +210,8 @@ class Daemon:
 
     def _tell(self, event: Event) -> None:
         """Write what is announced to the log; keep the line that systemctl shows, and the alerts, up to date."""
-        log.log(*_line(event))
+        told = entry(event)
+        log.log(told.level, "%s", told.line, extra={FIELDS: told.fields})
         if event.kind is Kind.PHASE:
             self._notifier.status(self._summary())
         elif event.kind is Kind.RELOADED:
@@ -244,48 +255,6 @@ class Daemon:
         while interval is not None:
             self._notifier.watchdog()
             await asyncio.sleep(interval)
-
-
-def _line(event: Event) -> tuple[int, str]:
-    """An event as a line of the log."""
-    data = event.data
-    match event.kind:
-        case Kind.PHASE:
-            return logging.INFO, f"{data['name']}: {data['phase']}: {data['reason']}"
-        case Kind.ENDED:
-            status = f" ({data['status']})" if data["status"] else ""
-            return (
-                logging.INFO,
-                f"{data['name']}: ended{status}: {data['cause']}: {data['detail']}; {data['decision']}",
-            )
-        case Kind.STATUS:
-            return logging.INFO, f"{data['name']}: its QEMU had ended with {data['status']}: {data['cause']}"
-        case Kind.TROUBLE:
-            return logging.WARNING, f"{data['name']}: {data['cause']}: {data['detail']}; {data['decision']}"
-        case Kind.RECOVERED:
-            over = f"{data['cause']} is over after {data['after']} s"
-            return logging.INFO, f"{data['name']}: {over}: {data['detail']}"
-        case Kind.READY:
-            return logging.INFO, f"{data['name']}: ready after {data['after']} s: {data['detail']}"
-        case Kind.NOTICE:
-            return logging.INFO, f"{data['name']}: {data['message']}"
-        case Kind.ALERT_FAILED:
-            return (
-                logging.WARNING,
-                f"{data['name']}: alert {data['alert']} does not get through by {data['way']}"
-                f" to {data['to']}: {data['message']}; this is told once until it does",
-            )
-        case Kind.SPEC:
-            return (
-                logging.INFO,
-                f"{data['name']}: definition {data['change']} {'; '.join(data['paths'])}".rstrip(),
-            )
-        case Kind.RELOADED if data["problems"]:
-            return logging.WARNING, "configuration read again, with problems:\n  " + "\n  ".join(
-                data["problems"]
-            )
-        case Kind.RELOADED:
-            return logging.INFO, "configuration read again"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from qsup.phase import ALIVE, Phase, Verb
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc import lock
-from qsup.proc.bounded import Keeper, last_written
+from qsup.proc.bounded import last_written
 from qsup.proc.oom import OomLog
 from qsup.spec import codec
 from qsup.spec.diff import diff
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from qsup.events import Event
     from qsup.guest.view import GuestView
     from qsup.paths import Paths
+    from qsup.proc.bounded import Keeper
     from qsup.proc.console import Console
     from qsup.spec.load import Configuration
 
@@ -71,7 +72,7 @@ class Reload(msgspec.Struct, frozen=True):
 class Supervisor:
     """The guests, by name. ``run`` is its task; all else may be called while it runs."""
 
-    def __init__(self, paths: Paths, bus: Bus) -> None:
+    def __init__(self, paths: Paths, bus: Bus, keeper: Keeper) -> None:
         self.paths = paths
         self.bus = bus
         self.version: dict[str, Any] = {
@@ -89,7 +90,7 @@ class Supervisor:
         programs = Programs(self._configuration.daemon)
         self.crashes = Shelf(paths.crashes, self._configuration.daemon.crashes)
         oom, port = OomLog(), notify.port_of(str(paths.runtime))
-        self._host = Host(paths, bus, Keeper(), binary, boot_id, prober, programs, oom, port, self.crashes)
+        self._host = Host(paths, bus, keeper, binary, boot_id, prober, programs, oom, port, self.crashes)
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}

@@ -11,6 +11,7 @@ from qsup.argv.helper import Helper
 from qsup.errors import QsupError
 from qsup.guest.inputs import HelperExited
 from qsup.guest.record import HelperRecord
+from qsup.proc.follow import Speaker
 from qsup.proc.helper import HelperProcess, connected, end
 from qsup.proc.identity import find_helpers, helper_name
 
@@ -35,8 +36,9 @@ BY_QEMU: Final = frozenset({signal.SIGPIPE, signal.SIGTERM})
 class Helpers:
     """What the supervisor holds of them, by name."""
 
-    def __init__(self, run_dir: Path, token: str, keeper: Keeper) -> None:
+    def __init__(self, guest: str, run_dir: Path, token: str, keeper: Keeper) -> None:
         self.records: dict[str, HelperRecord] = {}
+        self._guest = guest
         self._run_dir = run_dir
         self._token = token
         self._keeper = keeper
@@ -81,14 +83,15 @@ class Helpers:
 
     def _spawn(self, helper: Helper, its_end: socket.socket) -> HelperProcess:
         one = HelperProcess.spawn(helper, self._run_dir, self._token, its_end)
-        self._hold(one)
+        self._hold(one, anew=True)
         return one
 
-    def _hold(self, one: HelperProcess) -> None:
+    def _hold(self, one: HelperProcess, *, anew: bool) -> None:
         name = one.helper.name
         self._living[name] = one
         self.records[name] = HelperRecord(helper=one.helper, identity=one.process.identity)
-        self._keeper.watch(self._run_dir / one.helper.log)
+        speaker = Speaker(self._guest, one.process.pid, name)
+        self._keeper.watch(self._run_dir / one.helper.log, speaker, anew=anew)
 
     def adopt(self, written: Iterable[HelperRecord], runtime: Path) -> None:
         """Find those of an earlier daemon's launch again; ``runtime`` is the guest's runtime directory."""
@@ -102,7 +105,7 @@ class Helpers:
                 identity = found.get(kept.helper.name)
                 one = identity and HelperProcess.adopt(kept.helper, identity, self._run_dir)
             if one:
-                self._hold(one)
+                self._hold(one, anew=False)
 
     def _marked(self, runtime: Path) -> dict[str, Identity]:
         marked = [identity for identity in find_helpers(runtime) if identity.token == self._token]

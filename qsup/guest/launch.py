@@ -27,6 +27,7 @@ from qsup.preflight.obstacle import Plan
 from qsup.preflight.preflight import preflight
 from qsup.proc import lock
 from qsup.proc.bounded import last_written
+from qsup.proc.follow import Speaker
 from qsup.proc.identity import command_line, find_holder, identify
 from qsup.proc.process import Process
 from qsup.spec import codec
@@ -157,7 +158,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
     token = secrets.token_hex(8)
     made, told = await asyncio.to_thread(_checked, spec, host, token)
     run_dir = host.run_dir(spec.name, token)
-    helpers = Helpers(run_dir, token, host.keeper)
+    helpers = Helpers(spec.name, run_dir, token, host.keeper)
     async with contextlib.AsyncExitStack() as undo:
         with contextlib.ExitStack() as ours:
             try:
@@ -192,7 +193,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error
     written = _identified(host, spec.name, written, process)
     argv = tuple(map(str, made.argv))
-    return _watched(Running(process, written, spec, run_dir, helpers, argv), host), qmp
+    return _watched(Running(process, written, spec, run_dir, helpers, argv), host, anew=True), qmp
 
 
 def _identified(host: Host, name: str, written: record.LaunchRecord, process: Process) -> record.LaunchRecord:
@@ -205,10 +206,11 @@ def _identified(host: Host, name: str, written: record.LaunchRecord, process: Pr
     return complete
 
 
-def _watched(running: Running, host: Host) -> Running:
-    """Keep small what this QEMU writes."""
-    for file in (STDERR, QEMU_LOG):
-        host.keeper.watch(running.run_dir / file)
+def _watched(running: Running, host: Host, *, anew: bool) -> Running:
+    """Keep small what this QEMU writes, and hear what it says; ``anew``: it has just been started."""
+    speaker = Speaker(running.spec.name, running.process.pid)
+    host.keeper.watch(running.run_dir / STDERR, speaker, anew=anew)
+    host.keeper.watch(running.run_dir / QEMU_LOG)
     return running
 
 
@@ -262,13 +264,13 @@ async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, record.Lau
         await _reclaim(spec, host, written, search=trouble is not None)
         return None, written, trouble
     run_dir = host.run_dir(spec.name, written.token)
-    helpers = Helpers(run_dir, written.token, host.keeper)
+    helpers = Helpers(spec.name, run_dir, written.token, host.keeper)
     helpers.adopt(written.helpers, host.paths.guest_runtime(spec.name))
     argv: tuple[str, ...] = ()
     with contextlib.suppress(OSError):
         argv = tuple(command_line(process.pid))
     running = Running(process, written, _launched_spec(written, spec), run_dir, helpers, argv)
-    return _watched(running, host), written, trouble
+    return _watched(running, host, anew=False), written, trouble
 
 
 async def _reclaim(spec: GuestSpec, host: Host, written: record.LaunchRecord | None, *, search: bool) -> None:

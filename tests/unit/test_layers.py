@@ -54,6 +54,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "drill": frozenset({"spec", "argv", "qmp", "vitals", "guest"}),
     "history": frozenset({"spec"}),
     "alerts": frozenset({"spec", "proc"}),
+    "journal": frozenset({"spec", "proc"}),
     "order": frozenset(),
     "supervisor": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "checks", "guest", "drill", "order"}
@@ -76,6 +77,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
             "supervisor",
             "alerts",
             "history",
+            "journal",
         }
         | {"control", "watch", "install"}
     ),
@@ -99,7 +101,7 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "checks", "vitals", "guest", "alerts", "history")
+PURE_PARTS: Final = ("spec", "argv", "importer", "checks", "vitals", "guest", "alerts", "history", "journal")
 WITH_IO: Final = frozenset(
     {
         "alerts.alerts",
@@ -135,6 +137,9 @@ WITH_IO: Final = frozenset(
         "history.schema",
         "history.store",
         "history.writer",
+        "journal.log",
+        "journal.native",
+        "journal.voices",
         "vitals.kernel",
         "vitals.look",
         "vitals.question",

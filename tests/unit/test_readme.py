@@ -13,10 +13,14 @@ from qsup.alerts.alerts import DRAIN
 from qsup.alerts.lane import PAUSES, WAITING
 from qsup.alerts.message import Message
 from qsup.alerts.webhook import BUSY
+from qsup.cause import Cause
 from qsup.cli.arguments import parse
 from qsup.cli.verbs import VERBS
 from qsup.events import Kind
+from qsup.journal import voices
+from qsup.journal.entry import FIELDS
 from qsup.phase import Phase
+from qsup.proc.follow import LINE
 from qsup.spec.load import load
 from tests.conftest import ROOT
 
@@ -118,7 +122,8 @@ def test_a_message_is_as_shown() -> None:
     assert list(real) == list(shown)
     assert real["text"].startswith(shown.pop("text").removesuffix("…"))
     assert shown.items() <= real.items()
-    assert set(re.findall(r"`(QSUP_[A-Z]+)`", README)) - {"QSUP_SOCKET"} == set(made.environment())
+    section = README.partition("### Alerts")[2].partition("\n### ")[0]
+    assert set(re.findall(r"`(QSUP_[A-Z]+)`", section)) == set(made.environment())
     for told in (f"{WAITING} at most", f"have {DRAIN:g} seconds", "after {:g}, {:g} and {:g} seconds"):
         assert told.format(*PAUSES) in README
     for status in BUSY:
@@ -131,3 +136,13 @@ def test_every_phase_and_every_event_mentioned_exists() -> None:
     assert {word for word in re.findall(r"`([a-z-]+)`", phases[1]) if word != "qsup"} == {*Phase}
     for event in re.findall(r"`((?:GUEST|ALERT)_[A-Z_]+)`", README):
         assert event in {kind.value for kind in Kind}
+
+
+def test_the_journal_is_as_told() -> None:
+    section = README.partition("### The journal")[2].partition("\n## ")[0]
+    known = {"QSUP_GUEST", "QSUP_EVENT", "QSUP_HELPER", *FIELDS}
+    assert set(re.findall(r"QSUP_[A-Z]+", section)) == known
+    for kind, value in re.findall(r"QSUP_(CAUSE|PHASE|EVENT)=([\w-]+)", section):
+        assert {"CAUSE": Cause, "PHASE": Phase, "EVENT": Kind}[kind](value)
+    told = f"{voices.RATE:g} lines a second in the long run, {voices.BURST:g} at once, {LINE} bytes a"
+    assert told in section
