@@ -12,6 +12,7 @@
     ├── SpecError          guest files that cannot be used; carries every problem           exit 1
     ├── LaunchError        QEMU could not be started; carries the evidence                  exit 1
     ├── RecordError        a record on disk that cannot be read                             exit 1
+    ├── ScopeError         a guest's processes could not be put, or limited, as wanted      exit 1
     ├── DBusError          a service of the bus has refused                                 exit 1
     ├── DBusUnreachable    the bus, or a service on it, does not answer                     exit 1
     └── QmpError           talking to QEMU failed
@@ -91,6 +92,10 @@ class LaunchError(QsupError):
 
 class RecordError(QsupError):
     """A record on disk is torn, foreign or of an unknown version."""
+
+
+class ScopeError(QsupError):
+    """A guest's processes could not be put into a scope of their own, or not be limited as its file says."""
 
 
 class DBusError(QsupError):

@@ -61,6 +61,14 @@ def default_paths() -> Paths:
     )
 
 
+def usual_runtime() -> str:
+    """The runtime directory of this user's daemon if nobody chooses another; the empty text if there is none."""
+    try:
+        return str(default_paths().runtime)
+    except (UsageError, RuntimeError):
+        return ""
+
+
 def cache_of(daemon: Paths | None) -> Path | None:
     """Where what was found out about QEMU is kept: with the daemon's where that is possible, else by the user."""
     if daemon is not None and os.access(daemon.state, os.W_OK):

@@ -30,6 +30,7 @@ from qsup.probe.programs import Programs
 from qsup.proc import lock
 from qsup.proc.bounded import last_written
 from qsup.proc.oom import OomLog
+from qsup.scope.scopes import Scopes
 from qsup.spec import codec
 from qsup.spec.diff import diff
 from qsup.spec.load import load
@@ -90,7 +91,10 @@ class Supervisor:
         programs = Programs(self._configuration.daemon)
         self.crashes = Shelf(paths.crashes, self._configuration.daemon.crashes)
         oom, port = OomLog(), notify.port_of(str(paths.runtime))
-        self._host = Host(paths, bus, keeper, binary, boot_id, prober, programs, oom, port, self.crashes)
+        self._host = Host(
+            paths, bus, keeper, binary, boot_id, prober, programs, oom, port, Scopes(paths), self.crashes
+        )
+        self._host.scopes.configure(self._configuration.daemon)
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
@@ -105,6 +109,7 @@ class Supervisor:
                 self._tasks.create_task(self._host.oom.run())
                 self._take_notices()
                 self._tasks.create_task(self._host.keeper.run())
+                self._tasks.create_task(self._host.scopes.run())
                 self._tasks.create_task(self._get_to_know(self._host.qemu_binary))
                 self._tasks.create_task(self._tidy_crashes())
                 self.bus.hooks.append(self._bury_orphan)
@@ -246,6 +251,8 @@ class Supervisor:
             machine=running.record.machine if running else None,
             run_dir=running.run_dir if running else None,
             helpers=running.helpers.pids if running else {},
+            scope=running.placing.scope.name if running and running.placing.scope else None,
+            limits=running.placing.limits if running else actor.spec.limits,
             qemu=actor.qemu_version,
             now=clock.now(),
             wall=clock.wall(),
@@ -385,6 +392,7 @@ class Supervisor:
             old, self._configuration = self._configuration, new
             self._host.qemu_binary = str(new.daemon.qemu_binary)
             self._host.programs = Programs(new.daemon)
+            self._host.scopes.configure(new.daemon)
             if new.daemon.crashes != self.crashes.limits:
                 self.crashes.limits = new.daemon.crashes
                 self._tasks.create_task(self._tidy_crashes())

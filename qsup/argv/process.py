@@ -17,9 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qsup.argv.draft import Draft
+    from qsup.spec.model import GuestSpec
 
 GUESTS: Final = uuid.UUID("7c0d9d1c-3a0b-5f3e-9d3f-6a1f5e6b7a10")
 """The namespace of the UUIDs that guests have by their names (RFC 4122, version 5). Changing it changes them all."""
+
+
+def uuid_of(spec: GuestSpec) -> str:
+    """The UUID of a guest's machine."""
+    return spec.uuid or str(uuid.uuid5(GUESTS, spec.name))
 
 
 def options(draft: Draft) -> Iterator[Option]:
@@ -28,7 +34,7 @@ def options(draft: Draft) -> Iterator[Option]:
     yield Option("-nodefaults")
     yield Option("-S")
     yield Option("-name", pairs(guest=draft.spec.name, debug_threads=True))
-    yield Option("-uuid", draft.spec.uuid or str(uuid.uuid5(GUESTS, draft.spec.name)))
+    yield Option("-uuid", uuid_of(draft.spec))
     yield Option("-sandbox", _sandbox(draft))
     yield Option("-action", _actions(draft))
     yield Option("-msg", pairs(timestamp=True))

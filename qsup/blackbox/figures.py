@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from qsup.blackbox.patience import PLACES, patiently
+from qsup.proc import cgroup
+from qsup.proc.kernel import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DEADLINE: Final = 1.0
 """Seconds for each of the two looks; the second, at the images' file systems, may hang with their storage."""
-LIMIT: Final = 32 << 10
-"""Bytes that are read of one file."""
 MOST_DISKS: Final = 64
 
 _HOST: Final = (
@@ -25,24 +25,23 @@ _HOST: Final = (
 )  # fmt: skip
 _PROCESS: Final = ("status", "io", "schedstat", "cgroup", "limits", "oom_score", "oom_score_adj", "wchan")
 _CGROUP: Final = (
-    "memory.current", "memory.max", "memory.high", "memory.events", "memory.stat", "memory.swap.current",
-    "memory.pressure", "pids.current", "pids.max", "pids.events", "cpu.stat", "cpu.pressure", "io.stat",
-    "io.pressure", "cgroup.events",
+    "memory.current", "memory.peak", "memory.max", "memory.high", "memory.events", "memory.stat",
+    "memory.swap.current", "memory.pressure", "pids.current", "pids.max", "pids.events", "cpu.stat",
+    "cpu.pressure", "io.stat", "io.pressure", "cgroup.events",
 )  # fmt: skip
 _KERNEL_PLACES: Final = threading.BoundedSemaphore(4)
 """Looks at file systems that hang must not keep anybody from looking at the kernel."""
 _COLUMNS: Final = re.compile(r":\s+|\s{2,}")
 
 
-async def figures(pid: int | None, images: Iterable[str] = (), cgroup: str | None = None) -> dict[str, Any]:
-    """The figures as a JSON object with ``host``, ``process`` (while it lives), ``cgroup`` and ``disks``.
+async def figures(pid: int | None, images: Iterable[str] = ()) -> dict[str, Any]:
+    """The figures as a JSON object with ``host``, ``process`` and ``cgroup`` (while it lives), and ``disks``.
 
-    ``cgroup`` is the directory of the cgroup, as :func:`cgroup_of` has told it while the process lived; without it
-    that is asked now. What cannot be read is left out; what does not come in time is told as ``unanswered``.
+    What cannot be read is left out; what does not come in time is told as ``unanswered``.
     """
     found: dict[str, Any] = {}
     looks = (
-        (partial(_of_kernel, pid, cgroup), _KERNEL_PLACES),
+        (partial(_of_kernel, pid), _KERNEL_PLACES),
         (partial(_of_disks, list(images)[:MOST_DISKS]), PLACES),
     )
     for look, places in looks:
@@ -53,31 +52,28 @@ async def figures(pid: int | None, images: Iterable[str] = (), cgroup: str | Non
     return found
 
 
-def _of_kernel(pid: int | None, cgroup: str | None) -> dict[str, Any]:
+def _of_kernel(pid: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {"host": _read("", _HOST)}
     if pid is not None:
         found["process"] = _read(f"/proc/{pid}/", _PROCESS)
-        cgroup = cgroup or cgroup_of(pid)
-    if cgroup is not None:
-        found["cgroup"] = {"path": cgroup, **_read(f"{cgroup}/", _CGROUP)}
+        directory = cgroup.directory_of(pid)
+        if directory is not None:
+            found["cgroup"] = of_cgroup(directory)
     return found
+
+
+def of_cgroup(directory: str) -> dict[str, Any]:
+    """The figures of a cgroup; nothing but its directory if it is gone."""
+    return {"path": directory, **_read(f"{directory}/", _CGROUP)}
 
 
 def _read(directory: str, names: Iterable[str]) -> dict[str, Any]:
     found = {}
     for name in names:
-        text = _text(directory + name)
+        text = read(directory + name)
         if text:
             found[name] = fields(text)
     return found
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(LIMIT).decode(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def fields(text: str) -> Any:
@@ -92,18 +88,6 @@ def fields(text: str) -> Any:
             parts = line.split(" ", 1)
         found[parts[0]] = parts[1].strip() if len(parts) > 1 else ""
     return found
-
-
-def cgroup_of(pid: int) -> str | None:
-    """The directory of a process's cgroup in the unified hierarchy; None if it is gone, or there is none."""
-    for line in _text(f"/proc/{pid}/cgroup").splitlines():
-        if line.startswith("0::/"):
-            root = "/sys/fs/cgroup"
-            if not os.path.exists(f"{root}/cgroup.controllers"):
-                # Beside the older hierarchies it has a place of its own.
-                root = f"{root}/unified"
-            return os.path.normpath(root + line[3:])
-    return None
 
 
 def _of_disks(images: list[str]) -> dict[str, Any]:

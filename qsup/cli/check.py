@@ -29,6 +29,7 @@ from qsup.preflight.survey import NO_LAUNCH, survey
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc import lock
+from qsup.scope.ground import look
 from qsup.spec.load import DAEMON_FILE, load
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def check(options: Options) -> int:
     """Print every finding; return 1 if something is wrong in the files, or with ``--strict`` on this host."""
     found: list[Finding] = []
     guests = 0
-    daemon = _daemon(options)
+    daemon, pid = _daemon(options)
     for directory, labels in _directories(options, daemon).items():
         if not directory.is_dir():
             raise UsageError(f"there is no directory {directory}; name the configuration with --config")
@@ -77,7 +78,7 @@ def check(options: Options) -> int:
         guests += len(names)
         found += _wrong(configuration, directory, names, labels)
         if options.host:
-            found += _lacking(configuration, directory, names, daemon)
+            found += _lacking(configuration, directory, names, daemon, pid)
             if not labels or DAEMON_FILE in labels:
                 found += _lacking_for_alerts(configuration, directory)
     if options.json:
@@ -101,16 +102,20 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _daemon(options: Options) -> paths.Paths | None:
-    """The directories of the daemon that runs here, else those that one would have; None if there can be none."""
+def _daemon(options: Options) -> tuple[paths.Paths | None, int | str]:
+    """The directories of the daemon that runs here, else those that one would have, None if there can be none.
+
+    And the process of that daemon, for which this one stands if there is none.
+    """
     socket_path = options.socket or fast.socket_path()
     if socket_path is not None:
         with contextlib.suppress(QsupError, KeyError), Client(socket_path) as daemon:
             told = daemon.call("query-version", {})
-            return paths.Paths(Path(told["config"]), Path(told["runtime"]), Path(told["state"]))
+            found = paths.Paths(Path(told["config"]), Path(told["runtime"]), Path(told["state"]))
+            return found, int(told["pid"])
     with contextlib.suppress(UsageError, RuntimeError):
-        return paths.default_paths()
-    return None
+        return paths.default_paths(), "self"
+    return None, "self"
 
 
 def _directories(options: Options, daemon: paths.Paths | None) -> dict[Path, list[str]]:
@@ -149,7 +154,11 @@ def _wrong(
 
 
 def _lacking(
-    configuration: Configuration, directory: Path, names: list[str], daemon: paths.Paths | None
+    configuration: Configuration,
+    directory: Path,
+    names: list[str],
+    daemon: paths.Paths | None,
+    pid: int | str,
 ) -> Iterator[Finding]:
     """What this host lacks for the guests whose files can be used, and what else there is to know."""
     specs = configuration.guests
@@ -159,8 +168,9 @@ def _lacking(
     prober = Prober(paths.cache_of(daemon), clock.boot_id())
     programs = Programs(configuration.daemon)
     wanted = [name for name in names if name in specs]
+    ground = look(pid, enabled=configuration.daemon.scopes)
     for guest, (path, message, fatal) in survey(
-        specs, wanted, lambda spec: str(spec.qemu.binary or default), prober, programs, running
+        specs, wanted, lambda spec: str(spec.qemu.binary or default), prober, programs, running, ground
     ):
         kind = Kind.HOST if fatal else Kind.NOTE
         if guest is None:

@@ -79,6 +79,8 @@ def _block(view: GuestView, wall: float, *, color: bool) -> str:
         ("Trouble", printable(view.trouble or "")),
         ("Serial", ", ".join(view.serials)),
         ("Helpers", ", ".join(f"{name} (pid {pid})" for name, pid in view.helpers.items())),
+        ("Scope", printable(view.scope or "")),
+        ("Limits", ", ".join(f"{key} {printable(value)}" for key, value in view.limits.items())),
         ("Display", printable(view.display or "")),
         ("File", "gone; it runs until it is stopped" if view.orphaned else printable(view.file or "")),
         ("Run dir", printable(view.run_dir or "")),

@@ -112,6 +112,8 @@ class Guest(Result, frozen=True):
     run_dir: str | None
     serials: tuple[str, ...]
     helpers: dict[str, int]
+    scope: str | None
+    limits: dict[str, str]
     display: str | None
     trouble: str | None
     stopped_by: str | None

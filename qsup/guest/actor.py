@@ -67,7 +67,9 @@ class Actor:
 
     @spec.setter
     def spec(self, spec: GuestSpec) -> None:
-        self.hands.spec = spec
+        limits, self.hands.spec = self.hands.spec.limits, spec
+        if limits != spec.limits and self.running is not None:
+            self._go(self.hands.limit())
         self._watching.look(duties(self.state, spec))
 
     @property

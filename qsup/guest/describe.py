@@ -9,6 +9,7 @@ from qsup.guest.policy import within_window
 from qsup.guest.view import EndView, GuestView, IllView
 from qsup.phase import ALIVE
 from qsup.spec.diff import diff
+from qsup.spec.limits import in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from qsup.guest.state import End, Ill, State
     from qsup.spec.model import GuestSpec
     from qsup.spec.tables.display import Display
+    from qsup.spec.tables.limits import Limits
 
 
 def describe(
@@ -26,6 +28,8 @@ def describe(
     machine: str | None,
     run_dir: Path | None,
     helpers: dict[str, int],
+    scope: str | None,
+    limits: Limits,
     qemu: str | None,
     now: float,
     wall: float,
@@ -72,6 +76,8 @@ def describe(
         run_dir=str(run_dir) if run_dir else None,
         serials=tuple(shown.serial),
         helpers=helpers,
+        scope=scope,
+        limits=in_words(limits),
         display=screen_line(shown.display, run_dir) if run_dir else None,
         trouble=state.trouble,
         stopped_by=state.last_end.stopped_by if state.last_end else None,

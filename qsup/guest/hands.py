@@ -16,11 +16,13 @@ from qsup.argv.invocation import AGENT_FILE
 from qsup.errors import QmpError, QmpUnanswered, QsupError
 from qsup.events import Kind
 from qsup.guest import inputs
-from qsup.guest.launch import adopt, forget_older, launch, write_helpers
+from qsup.guest.judge import SIGKILL
+from qsup.guest.launch import adopt, forget_older, launch, write_helpers, write_scope
 from qsup.guest.line import Line, budget
 from qsup.guest.panic import panic_message
 from qsup.guest.recorder import Recorder
 from qsup.guest.state import Launch
+from qsup.phase import Verb
 from qsup.proc import hoststate
 from qsup.proc.console import Console
 from qsup.proc.rotated import RotatedLog
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from qsup.guest.host import Host
     from qsup.guest.launch import Running
     from qsup.guest.state import State
+    from qsup.proc.status import ExitStatus
     from qsup.spec.model import GuestSpec
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,7 @@ class Hands:
         if self.running is not None:
             self.running.process.close()
             self.running.helpers.close()
+            self.running.placing.forget()
 
     def notice(self, message: str) -> None:
         """Tell something about this guest that is not an input."""
@@ -100,11 +104,14 @@ class Hands:
         if running is not None and not running.process.ended:
             self.running = running
             self._attend(running)
+            self.go(self._place(running))
             return inputs.Restored(same_boot=True, alive=_alive(running))
         if running is not None:
             # A process that nobody has reaped yet is no guest any more, but its status may still be had.
             await running.helpers.end()
             self.go(self._learn_status(running))
+        if last is not None and last.scope is not None:
+            self.go(self.host.scopes.left(self.spec.name, last.scope))
         identity = last.identity if last is not None else None
         return inputs.Restored(
             same_boot,
@@ -126,6 +133,8 @@ class Hands:
         self.running, self._last = running, None
         self.recorder.begin()
         self._attend(running)
+        if running.placing.urgent:
+            self.go(self._place(running))
         self._post(inputs.Spawned(running.token, running.process.pid, running.record.accel))
         self._connect_consoles(running)
         forget_older(self.host, self.spec.name, running.token)
@@ -154,6 +163,7 @@ class Hands:
             # QEMU was started with -S, so a fresh one needs not be asked.
             run_state = "prelaunch" if fresh else await line.run_state()
             if run_state == "prelaunch":
+                await running.placing.held()
                 await line.prepare()
         except QsupError as error:
             await line.close()
@@ -169,6 +179,8 @@ class Hands:
         self.line = line
         self.go(line.serve())
         self._post(inputs.Connected(run_state))
+        if fresh and not running.placing.urgent:
+            self.go(self._place(running))
 
     def _panic(self, running: Running) -> str | None:
         """What the guest's kernel printed as it panicked."""
@@ -219,7 +231,7 @@ class Hands:
         running = self.running
         if running is not None:
             save = partial(write_helpers, self.host, running)
-            self.go(running.helpers.replace(name, save, self.notice))
+            self.go(running.helpers.replace(name, save, self.notice, partial(self._take_in, running)))
 
     def picture(self) -> None:
         """Have a picture of the guest's screen taken."""
@@ -255,6 +267,34 @@ class Hands:
         self.go(self._watch(running))
         running.helpers.attend(self._post, self.go, partial(self._ends, running))
 
+    async def _place(self, running: Running) -> None:
+        """Have the processes in a scope of their own, and a stop of that taken for a stop of the guest."""
+        stop = partial(self._post, inputs.Command(Verb.STOP, "systemd", lasting=False))
+        await running.placing.begin(partial(write_scope, self.host, running), self.notice, stop)
+        await self.limit()
+
+    async def _take_in(self, running: Running, pid: int) -> None:
+        """Have a new helper where the others are."""
+        try:
+            await running.placing.add(pid)
+        except QsupError as error:
+            self.notice(f"pid {pid} is not held to the guest's limits: {error}")
+
+    async def limit(self) -> None:
+        """Hold the running guest to the limits that its file has now."""
+        running = self.running
+        if running is None:
+            return
+        try:
+            changed = await running.placing.change(self.spec, partial(write_scope, self.host, running))
+            if changed:
+                self.notice("its limits are as its file has them now")
+                if self.line is not None:
+                    await self.line.pin()
+        except QsupError as error:
+            if running is self.running:
+                self.notice(f"its limits stay as they were: {error}")
+
     async def _ends(self, running: Running) -> bool:
         """Whether the process is about to end, as so much else does that belongs to it."""
         with contextlib.suppress(TimeoutError):
@@ -265,6 +305,7 @@ class Hands:
     async def _watch(self, running: Running) -> None:
         """Wait for the end of the process, let its last events arrive first, and tell."""
         status = await running.process.wait()
+        running.placing.look()
         line = self.line
         if line is not None:
             await line.ended(LAST_WORDS)
@@ -272,19 +313,30 @@ class Hands:
             self.line = None
         # A new launch may want their ports and their state.
         await running.helpers.end()
+        self.go(running.placing.end())
         self.running, self._last, self.agent = None, running, None
         async with self.gone:
             self.gone.notify_all()
         stderr = running.stderr()
         self._post(
             inputs.Exited(
-                status, stderr, self.host.oom.of(running.process.pid), await hoststate.ended_it(stderr)
+                status,
+                stderr,
+                oom=self._oom(running, status),
+                host_down=await hoststate.ended_it(stderr),
+                unit_stopped=hoststate.systemd_ended_it(stderr),
             )
         )
         if status is None:
             await self._learn_status(running)
         else:
             running.process.close()
+
+    def _oom(self, running: Running, status: ExitStatus | None) -> str | None:
+        """Whether the kernel has killed it for want of memory: the kernel's log names it, the cgroup only counts."""
+        killed = status is None or (status.how == "signal" and status.number == SIGKILL)
+        told = self.host.oom.of(running.process.pid)
+        return told or (running.placing.out_of_memory() if killed else None)
 
     async def _learn_status(self, running: Running) -> None:
         """Tell the exit status of a process that has ended, once the kernel tells it; then forget the process."""

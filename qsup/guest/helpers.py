@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qsup.guest.inputs import Input
     from qsup.proc.bounded import Keeper
     from qsup.proc.identity import Identity
+    from qsup.proc.process import Process
     from qsup.proc.status import ExitStatus
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,10 @@ class Helpers:
     def pids(self) -> dict[str, int]:
         """The pids of those that run, by name."""
         return {name: one.process.pid for name, one in self._living.items() if not one.ended}
+
+    def processes(self) -> list[Process]:
+        """Those that run."""
+        return [one.process for one in self._living.values() if not one.ended]
 
     def kill(self, name: str) -> None:
         """End one, for a drill."""
@@ -145,10 +150,16 @@ class Helpers:
     def _tell(self, helper: Helper, status: ExitStatus | None, stderr: str) -> None:
         self._post(HelperExited(helper.name, status, stderr, replaceable=helper.replaceable))
 
-    async def replace(self, name: str, save: Callable[[], None], told: Callable[[str], None]) -> None:
+    async def replace(
+        self,
+        name: str,
+        save: Callable[[], None],
+        told: Callable[[str], None],
+        take_in: Callable[[int], Awaitable[None]],
+    ) -> None:
         """Start a helper anew under the running QEMU; ``save`` writes down who it is, ``told`` gets a sentence.
 
-        What goes wrong is posted.
+        ``take_in`` has its pid put where QEMU is. What goes wrong is posted.
         """
         helper = self.records[name].helper
         if self._ending or name in self._living:
@@ -156,6 +167,7 @@ class Helpers:
         try:
             one = await self._join(helper)
             save()
+            await take_in(one.process.pid)
         except (QsupError, OSError) as error:
             self._post(HelperExited(helper.name, None, str(error), replaceable=True, started=False))
             return

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qsup.probe.programs import Programs
     from qsup.proc.bounded import Keeper
     from qsup.proc.oom import OomLog
+    from qsup.scope.scopes import Scopes
     from qsup.spec.model import GuestSpec
 
 
@@ -34,6 +35,8 @@ class Host:
     oom: OomLog
     notify_port: int
     """The vsock port at which guests report that they are ready."""
+    scopes: Scopes
+    """Where guests' processes go."""
     shelf: Shelf
     """Where what is known of an abnormal end is kept."""
     notices: Notices | None = None

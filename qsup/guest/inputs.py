@@ -17,6 +17,8 @@ class Command(msgspec.Struct, frozen=True):
 
     verb: Verb
     by: str
+    lasting: bool = True
+    """Whether a stop is the operator's word on the guest from now on; else it is started again with the host."""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -90,12 +92,14 @@ class Exited(msgspec.Struct, frozen=True):
     """The process is gone. ``status`` is None as long as the kernel has not told; ``stderr`` is QEMU's last words.
 
     ``oom`` is what the kernel says of having killed it for want of memory; ``host_down``: the host goes down.
+    ``unit_stopped``: systemd has ended it, which somebody wants who has stopped its scope.
     """
 
     status: ExitStatus | None
     stderr: str
     oom: str | None = None
     host_down: bool = False
+    unit_stopped: bool = False
 
 
 class HelperExited(msgspec.Struct, frozen=True):

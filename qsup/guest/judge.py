@@ -39,13 +39,14 @@ SHOWN: Final = 500
 class Death(msgspec.Struct, frozen=True):
     """What is left of a process: its status if it is known, its last words, and the kernel's if it killed it.
 
-    ``host_down``: the host is on its way down.
+    ``host_down``: the host is on its way down. ``unit_stopped``: systemd has ended it.
     """
 
     status: ExitStatus | None
     stderr: str
     oom: str | None = None
     host_down: bool = False
+    unit_stopped: bool = False
 
 
 def judge(state: State, death: Death) -> Ending:
@@ -95,6 +96,8 @@ def _signalled(death: Death) -> Ending:
     """A signal that QEMU took as a wish to end."""
     if death.host_down:
         return Ending(Cause.HOST_SHUTDOWN, "the host goes down, and ended QEMU")
+    if death.unit_stopped:
+        return Ending(Cause.OPERATOR, "systemd ended QEMU: somebody has stopped its scope")
     told = _SIGNAL.search(death.stderr)
     if told is None:
         return Ending(Cause.QEMU_SIGNAL, "somebody sent QEMU a signal that ends it")

@@ -22,6 +22,7 @@ from qsup.firmware import with_firmware
 from qsup.guest import record
 from qsup.guest.helpers import Helpers, reclaim
 from qsup.guest.pin import pinned
+from qsup.guest.placing import Placing
 from qsup.guest.prepare import prepare
 from qsup.preflight.obstacle import Plan
 from qsup.preflight.preflight import preflight
@@ -29,8 +30,10 @@ from qsup.proc import lock
 from qsup.proc.bounded import last_written
 from qsup.proc.follow import Speaker
 from qsup.proc.identity import command_line, find_holder, identify
+from qsup.proc.memory import policy_of_children
 from qsup.proc.process import Process
 from qsup.spec import codec
+from qsup.spec.numbers import numbers
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
     from qsup.guest.host import Host
     from qsup.spec.model import GuestSpec
+    from qsup.spec.tables.limits import Limits
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,7 @@ class Running:
     """The spec that it was launched from; the guest's file may have changed since."""
     run_dir: Path
     helpers: Helpers
+    placing: Placing
     argv: tuple[str, ...] = ()
     """Its command line, as it was executed."""
     log_read: int = 0
@@ -144,7 +149,7 @@ def _checked(spec: GuestSpec, host: Host, token: str) -> tuple[Invocation, list[
     """What to execute, and what the operator should know about it. Raises LaunchError with all that is in the way."""
     facts = _facts(spec, host)
     made = _built(spec, host, token, facts)
-    obstacles = preflight(Plan(spec, facts, made))
+    obstacles = preflight(Plan(spec, facts, made, ground=host.scopes.ground()))
     if fatal := [str(obstacle) for obstacle in obstacles if obstacle.fatal]:
         raise LaunchError("; ".join(fatal))
     return made, [str(obstacle) for obstacle in obstacles]
@@ -187,13 +192,19 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                     fds |= await helpers.start(made.helpers, ours)
                     written = msgspec.structs.replace(written, helpers=tuple(helpers.records.values()))
                     record.write(host.launch_file(spec.name), written)
-                process = Process.spawn(made.argv, fds, token, made.environment)
+                with policy_of_children(spec.limits.numa_policy, _numa_mask(spec)):
+                    process = Process.spawn(made.argv, fds, token, made.environment)
                 undo.pop_all()
             except OSError as error:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error
     written = _identified(host, spec.name, written, process)
     argv = tuple(map(str, made.argv))
-    return _watched(Running(process, written, spec, run_dir, helpers, argv), host, anew=True), qmp
+    placing = Placing(spec, host.scopes, process, helpers.processes)
+    return _watched(Running(process, written, spec, run_dir, helpers, placing, argv), host, anew=True), qmp
+
+
+def _numa_mask(spec: GuestSpec) -> frozenset[int]:
+    return numbers(spec.limits.numa_mask) if spec.limits.numa_mask is not None else frozenset()
 
 
 def _identified(host: Host, name: str, written: record.LaunchRecord, process: Process) -> record.LaunchRecord:
@@ -269,8 +280,17 @@ async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, record.Lau
     argv: tuple[str, ...] = ()
     with contextlib.suppress(OSError):
         argv = tuple(command_line(process.pid))
-    running = Running(process, written, _launched_spec(written, spec), run_dir, helpers, argv)
+    launched = _launched_spec(written, spec)
+    placing = Placing(launched, host.scopes, process, helpers.processes, written.scope, _limits(written))
+    running = Running(process, written, launched, run_dir, helpers, placing, argv)
     return _watched(running, host, anew=False), written, trouble
+
+
+def _limits(written: record.LaunchRecord) -> Limits | None:
+    """What held for the processes of a launch, if an edit had changed it."""
+    with contextlib.suppress(RecordError):
+        return None if written.limits == record.NOTHING else codec.decode_limits(bytes(written.limits))
+    return None
 
 
 async def _reclaim(spec: GuestSpec, host: Host, written: record.LaunchRecord | None, *, search: bool) -> None:
@@ -280,6 +300,18 @@ async def _reclaim(spec: GuestSpec, host: Host, written: record.LaunchRecord | N
     runtime = host.paths.guest_runtime(spec.name)
     run_dir = runtime / (written.token if written is not None else "")
     await reclaim(kept, run_dir, search=runtime if search else None)
+
+
+def write_scope(host: Host, running: Running) -> None:
+    """Write down where the processes are now, and how they are limited."""
+    placing = running.placing
+    edited = placing.limits != running.spec.limits
+    limits = msgspec.Raw(codec.encode_limits(placing.limits)) if edited else record.NOTHING
+    running.record = msgspec.structs.replace(running.record, scope=placing.scope, limits=limits)
+    try:
+        record.write(host.launch_file(running.spec.name), running.record)
+    except OSError as error:
+        log.warning("%s: the record of its scope cannot be written: %s, ignoring", running.spec.name, error)
 
 
 def write_helpers(host: Host, running: Running) -> None:

@@ -124,10 +124,10 @@ class Line:
                 await self.session.execute(command.execute, command.arguments)
             except QmpError as error:
                 raise QmpError(f"it did not execute {command.execute}: {error}") from error
-        await self._pin()
+        await self.pin()
 
-    async def _pin(self) -> None:
-        """Put the threads where they are to run, before there is anything to run. Raises QmpError if one cannot be."""
+    async def pin(self) -> None:
+        """Put the threads where they are to run. Raises QmpError if one cannot be."""
         running = self._running
         if not is_pinned(running.spec):
             return

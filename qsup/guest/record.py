@@ -19,6 +19,7 @@ from qsup.atomic import set_aside, write_whole
 from qsup.errors import RecordError
 from qsup.guest.state import State
 from qsup.proc.identity import Identity
+from qsup.scope.wish import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 VERSION: Final = 3
 LIMIT: Final = 1 << 20
 """Bytes; a record is a few kilobytes, so a larger file is not one."""
+
+
+NOTHING: Final = msgspec.Raw(b"null")
 
 
 class StateRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +83,10 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     helpers: tuple[HelperRecord, ...] = ()
     identity: Identity | None = None
     """None until the process exists."""
+    scope: Scope | None = None
+    """Where its processes are; None as long as they are in no cgroup of their own."""
+    limits: msgspec.Raw = NOTHING
+    """What holds for them there, as ``spec.codec`` writes it; null if that is what the spec says."""
 
 
 Record = TypeVar("Record", StateRecord, MachineRecord, LaunchRecord)

@@ -104,6 +104,7 @@ class Recorder:
             consoles={serial: console.tail(CONSOLE) for serial, console in consoles.items()},
             remembered=self.rings.remembered(),
             panic=wish.panic,
+            figures={"cgroup": running.placing.figures} if running.placing.figures else {},
         )
 
     async def keep(self, crash: Crash, *, alive: bool) -> None:
@@ -117,6 +118,7 @@ class Recorder:
             look = partial(core.locate, crash.status, crash.pid, binary=binary, since=since)
             with contextlib.suppress(TimeoutError):
                 dump = await patiently(look, LOOK)
+        found = {**crash.figures, **found}
         whole = msgspec.structs.replace(crash, figures=found, core=dump, screen=await self._taken())
         try:
             kept = await self._shelf.write(whole)

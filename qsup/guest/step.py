@@ -92,8 +92,8 @@ def _lasting(state: State) -> tuple[object, ...]:
 
 def _dispatch(turn: Turn, happened: i.Input) -> None:
     match happened:
-        case i.Command(verb, by):
-            verbs.obey(turn, verb, by)
+        case i.Command(verb, by, lasting):
+            verbs.obey(turn, verb, by, lasting=lasting)
         case i.Due():
             _due(turn)
         case i.Spawned():
@@ -118,9 +118,9 @@ def _dispatch(turn: Turn, happened: i.Input) -> None:
         case i.AgentAnswered(error):
             if error is not None:
                 ladder.agent_failed(turn, error)
-        case i.Exited(status, stderr, oom, host_down):
+        case i.Exited(status, stderr, oom, host_down, unit_stopped):
             if turn.state.launch is not None:
-                ending.process_ended(turn, Death(status, stderr, oom, host_down))
+                ending.process_ended(turn, Death(status, stderr, oom, host_down, unit_stopped))
         case i.StatusKnown(status):
             ending.status_known(turn, status)
         case i.Timer(name):

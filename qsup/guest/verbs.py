@@ -79,7 +79,7 @@ TABLE: Final[dict[Verb, dict[Phase, Deed]]] = {
 }  # fmt: skip
 
 
-def obey(turn: Turn, verb: Verb, by: str) -> None:
+def obey(turn: Turn, verb: Verb, by: str, *, lasting: bool = True) -> None:
     """Do what the table says, and answer."""
     deed = TABLE[verb][turn.state.phase]
     if deed is Deed.REFUSE:
@@ -89,7 +89,9 @@ def obey(turn: Turn, verb: Verb, by: str) -> None:
     if verb in (Verb.START, Verb.RESTART):
         turn.set(wanted=Wanted.RUNNING, commanded=True)
     elif verb in (Verb.STOP, Verb.KILL):
-        turn.set(wanted=Wanted.STOPPED, commanded=True, start_after=False)
+        turn.set(start_after=False)
+        if lasting:
+            turn.set(wanted=Wanted.STOPPED, commanded=True)
     turn.do(Reply(_DEEDS[deed](turn, by)))
 
 

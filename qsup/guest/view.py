@@ -92,6 +92,10 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     """The ids of its serial ports."""
     helpers: dict[str, int]
     """The pids of the processes beside QEMU that it has, by their names: ``tpm``, ``share-data``, ``net-lan``."""
+    scope: str | None
+    """What its processes are in: the name of a systemd unit, or of a cgroup; None if they have none of their own."""
+    limits: dict[str, str]
+    """What holds for them, as its file would say it: ``{"tasks-max": "500"}``; without a process, what will."""
     display: str | None
     """``vnc on unix:/…``, ``spice on 127.0.0.1:5930, TLS``, ``egl-headless``; None without a screen."""
     trouble: str | None

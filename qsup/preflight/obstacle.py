@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from qsup.argv.facts import HostFacts
     from qsup.argv.invocation import Invocation
+    from qsup.scope.ground import Ground
     from qsup.spec.base import Path
     from qsup.spec.model import GuestSpec
 
@@ -33,6 +34,8 @@ class Plan(NamedTuple):
     made: Invocation
     running: bool = False
     """Whether the guest runs now, and so has itself what it needs: ports, images, memory."""
+    ground: Ground | None = None
+    """What limits can stand on; None if that is not to be looked at."""
 
     def makes(self, file: str) -> bool:
         """Whether the start makes this file if it is not there."""

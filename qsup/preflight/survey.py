@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qsup.argv.invocation import Invocation
     from qsup.probe.prober import Prober
     from qsup.probe.programs import Programs
+    from qsup.scope.ground import Ground
     from qsup.spec.model import GuestSpec
 
 NO_LAUNCH: Final = LaunchContext(
@@ -42,6 +43,7 @@ def survey(
     prober: Prober,
     programs: Programs,
     running: Collection[str],
+    ground: Ground,
 ) -> Iterator[Told]:
     """What stands against the guests of ``wanted``; ``running`` are those that have already what they need."""
     broken: set[str] = set()
@@ -59,7 +61,7 @@ def survey(
         if isinstance(made, str):
             yield Told(name, Obstacle((), made))
             continue
-        for obstacle in preflight(Plan(spec, facts, made, running=name in running)):
+        for obstacle in preflight(Plan(spec, facts, made, running=name in running, ground=ground)):
             yield Told(name, obstacle)
         for note in made.notes:
             yield Told(name, Obstacle((), note, fatal=False))

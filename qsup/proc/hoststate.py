@@ -24,6 +24,11 @@ async def ended_it(stderr: str) -> bool:
     return FROM_INIT in stderr and await goes_down()
 
 
+def systemd_ended_it(stderr: str) -> bool:
+    """Whether it was systemd that ended it, which does so with the host, or when its scope is to be stopped."""
+    return FROM_INIT in stderr and SYSTEMD.is_dir()
+
+
 async def goes_down() -> bool:
     """Whether the host is on its way down. systemd knows; elsewhere a file tells that nobody is let in any more."""
     systemctl = shutil.which("systemctl") if SYSTEMD.is_dir() else None

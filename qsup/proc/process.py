@@ -83,8 +83,15 @@ class Process:
         return None if pidfd is None else cls(identity, pidfd, child=False)
 
     @property
+    def pidfd(self) -> int:
+        """What stands for it, as long as it is not closed."""
+        return self._pidfd
+
+    @property
     def ended(self) -> bool:
         """Whether it has ended, be it reaped or not, without waiting."""
+        if self._pidfd < 0:
+            return True
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(0))

@@ -14,6 +14,7 @@ import msgspec
 from qsup.spec.between import circles, clashes
 from qsup.spec.explain import LIMIT
 from qsup.spec.keys import keys
+from qsup.spec.limits import limits
 from qsup.spec.problem import nearest, shown
 from qsup.spec.screen import screen
 from qsup.spec.sharing import tags, unshared
@@ -71,6 +72,7 @@ def check(declared: Mapping[str, Declared], names: Collection[str]) -> dict[str,
             storage(guest.spec),
             watching(guest.spec),
             screen(guest.spec),
+            limits(guest.spec),
         )
         for finding in islice(findings, LIMIT):
             tell(name, finding)

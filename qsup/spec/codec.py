@@ -12,6 +12,7 @@ import msgspec
 from qsup.errors import RecordError
 from qsup.spec.base import HostPath
 from qsup.spec.model import GuestSpec
+from qsup.spec.tables.limits import Limits
 from qsup.units import Duration, Size
 
 if TYPE_CHECKING:
@@ -73,6 +74,19 @@ def plain(value: Any) -> Any:
 def encode(spec: GuestSpec) -> bytes:
     """The spec as JSON."""
     return msgspec.json.encode(plain(spec))
+
+
+def encode_limits(limits: Limits) -> bytes:
+    """A guest's limits as JSON."""
+    return msgspec.json.encode(plain(limits))
+
+
+def decode_limits(data: bytes) -> Limits:
+    """The limits that were encoded; raises RecordError."""
+    try:
+        return msgspec.json.decode(data, type=Limits, dec_hook=decode_hook("/"))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RecordError(f"limits of a launch cannot be read: {error}") from error
 
 
 def decode(data: bytes) -> GuestSpec:

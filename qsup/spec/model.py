@@ -31,6 +31,7 @@ from qsup.spec.tables.hyperv import Hyperv
 from qsup.spec.tables.input import Input
 from qsup.spec.tables.iothread import IoThread
 from qsup.spec.tables.keeping import Crashes, History
+from qsup.spec.tables.limits import Limits
 from qsup.spec.tables.machine import Machine
 from qsup.spec.tables.memory import Memory
 from qsup.spec.tables.nic import Nic
@@ -132,17 +133,20 @@ class GuestSpec(Section, frozen=True, kw_only=True):
     drill: Drill = Drill()
     restart: RestartPolicy = RestartPolicy()
     stop: Stop = Stop()
+    limits: Limits = Limits()
     qemu: Qemu = Qemu()
 
 
 LIVE_KEYS: Final = (
     "description", "profile", "autostart", "after", "ready", "health", "hang", "drill", "restart", "stop",
+    "limits",
 )  # fmt: skip
-"""Keys that take effect without a restart of the guest: the supervisor reads them, QEMU does not."""
+"""Keys that take effect without a restart of the guest: the supervisor or the kernel reads them, QEMU does not."""
 LAUNCH_KEYS: Final = (
     "restart.on.guest-reset", "restart.on.triple-fault", "restart.on.guest-panic", "restart.on.watchdog",
+    "limits.slice", "limits.numa-policy", "limits.numa-mask",
 )  # fmt: skip
-"""Keys below those that QEMU must be told of as it starts."""
+"""Keys below those that count only as QEMU starts."""
 
 
 class DaemonConfig(Section, frozen=True, kw_only=True):
@@ -174,6 +178,16 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
         about(
             "Whether a change in the configuration directory is read at once (inotify), without `qsup reload`."
         ),
+    ] = True
+    scopes: Annotated[
+        bool,
+        about(
+            "Whether each guest runs in a scope of its own where systemd runs: `qsup-NAME.scope`. Without it no guest can have limits."
+        ),
+    ] = True
+    machined: Annotated[
+        bool,
+        about("Whether `machinectl list` shows the guests, where systemd-machined is installed."),
     ] = True
     crashes: Crashes = Crashes()
     history: History = History()

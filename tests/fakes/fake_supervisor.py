@@ -65,6 +65,8 @@ def view(name: str, **facts: Any) -> GuestView:
         run_dir=f"/run/qsup/guests/{name}/1",
         serials=("console",),
         helpers={},
+        scope=f"qsup-{name}.scope",
+        limits={},
         display=None,
         trouble=None,
         stopped_by=None,

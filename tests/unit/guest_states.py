@@ -138,6 +138,7 @@ INPUTS: list[inputs.Input] = [
     inputs.Exited(None, ""),
     inputs.Exited(ExitStatus("signal", 9), "", oom="the kernel killed QEMU"),
     inputs.Exited(ExitStatus("exit", 0), "", host_down=True),
+    inputs.Exited(ExitStatus("exit", 0), "", unit_stopped=True),
     inputs.ConnectFailed("no greeting", late=True),
     *WATCHED,
     *HELPERS,

@@ -318,5 +318,6 @@ def test_the_changes_tried_leave_out_no_key() -> None:
         "drill",
         "restart",
         "stop",
+        "limits",
     }
     assert tried.keys() | of_the_file | supervision == set(GuestSpec.__struct_fields__)

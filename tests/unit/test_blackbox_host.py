@@ -131,10 +131,12 @@ async def test_of_a_process_that_has_gone_there_are_no_figures() -> None:
     assert (await figures.figures(2**22 + 1))["process"] == {}
 
 
-async def test_a_cgroup_is_read_after_its_process_has_gone(tmp_path: Path) -> None:
+def test_a_cgroup_is_read_after_its_process_has_gone(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("low 0\noom_kill 1\n")
-    found = await figures.figures(None, cgroup=str(tmp_path))
-    assert found["cgroup"] == {"path": str(tmp_path), "memory.events": {"low": "0", "oom_kill": "1"}}
+    assert figures.of_cgroup(str(tmp_path)) == {
+        "path": str(tmp_path),
+        "memory.events": {"low": "0", "oom_kill": "1"},
+    }
 
 
 async def test_a_file_system_that_hangs_costs_a_moment_and_the_other_figures_are_there(

@@ -26,7 +26,7 @@ def config(tmp_path: Path, qemu_binary: str, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "guests").mkdir()
     (tmp_path / "qsup.toml").write_text(f'qemu-binary = "{qemu_binary}"\n')
     monkeypatch.setenv("QSUP_SOCKET", str(tmp_path / "nobody.sock"))
-    monkeypatch.setattr("qsup.cli.check._daemon", lambda _: None)
+    monkeypatch.setattr("qsup.cli.check._daemon", lambda _: (None, "self"))
     return tmp_path
 
 
@@ -141,7 +141,7 @@ def test_a_guest_that_runs_has_its_ports_itself(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     daemon = Paths(config, tmp_path / "run", tmp_path / "state")
-    monkeypatch.setattr("qsup.cli.check._daemon", lambda _: daemon)
+    monkeypatch.setattr("qsup.cli.check._daemon", lambda _: (daemon, "self"))
     daemon.guest_state("a").mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]

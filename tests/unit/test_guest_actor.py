@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -24,6 +25,7 @@ from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc.bounded import Keeper
 from qsup.proc.oom import OomLog
+from qsup.scope.scopes import Scopes
 from qsup.spec.model import DaemonConfig, GuestSpec
 
 
@@ -37,8 +39,20 @@ def host(tmp_path: Path, qemu_binary: str) -> Host:
     prober = Prober(None, clock.boot_id())
     config, oom = DaemonConfig(), OomLog("/dev/null")
     shelf = Shelf(paths.crashes, config.crashes)
+    scopes = Scopes(paths)
+    scopes.configure(DaemonConfig(scopes=False))
     return Host(
-        paths, Bus(), Keeper(), qemu_binary, clock.boot_id(), prober, Programs(config), oom, 1024, shelf
+        paths,
+        Bus(),
+        Keeper(),
+        qemu_binary,
+        clock.boot_id(),
+        prober,
+        Programs(config),
+        oom,
+        1024,
+        scopes,
+        shelf,
     )
 
 
@@ -87,7 +101,9 @@ async def test_a_step_that_meets_a_bug_answers_and_goes_on(
     await asyncio.gather(life, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("run_state", "done"), [("prelaunch", ["prepare"]), ("running", []), ("paused", [])])
+@pytest.mark.parametrize(
+    ("run_state", "done"), [("prelaunch", ["hold to its limits", "prepare"]), ("running", []), ("paused", [])]
+)
 async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_the_launch_wants(
     run_state: str, done: list[str], host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,9 +130,12 @@ async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_t
         async def close(self) -> None:
             pass
 
+    async def held() -> None:
+        told.append("hold to its limits")
+
     monkeypatch.setattr(hands, "Line", Told)
     actor = Actor(GuestSpec(name="web1"), host)
-    running = cast("Running", object())
+    running = cast("Running", SimpleNamespace(placing=SimpleNamespace(held=held)))
     actor.hands.running = running
     async with asyncio.TaskGroup() as actor._tasks:
         await actor.hands._open_line(running, cast("socket.socket", None), 1.0, fresh=False)

@@ -55,6 +55,14 @@ def with_launch(state: State = RUNNING, **changes: object) -> State:
             "the host goes down",
         ),
         (
+            with_launch(shutdown_reason="host-signal"),
+            Death(
+                ExitStatus("exit", 0), "qemu: terminating on signal 15 from pid 1 (init)", unit_stopped=True
+            ),
+            Cause.OPERATOR,
+            "somebody has stopped its scope",
+        ),
+        (
             with_launch(shutdown_reason="host-qmp-quit"),
             Death(ExitStatus("exit", 0), ""),
             Cause.QEMU_EXIT,

@@ -22,6 +22,7 @@ from qsup.guest.effects import (
     Signal,
     Spawn,
 )
+from qsup.guest.restore import wants_start
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE
@@ -328,6 +329,18 @@ def test_a_guest_that_obeys_is_stopped_by_the_rung_it_obeyed() -> None:
     state, _ = walk(state, inputs.Lost("EOF"), LEFT)
     assert state.last_end is not None
     assert (state.phase, state.last_end.stopped_by) == (Phase.STOPPED, "acpi")
+
+
+def test_a_stop_that_does_not_last_is_a_stop_all_the_same_and_not_the_operators_last_word() -> None:
+    spec = restarting(policy=Restart.ALWAYS)
+    state, effects = walk(RUNNING, inputs.Command(Verb.STOP, "systemd", lasting=False), spec=spec)
+    assert any(isinstance(effect, AskAgent) for effect in effects)
+    state, _ = walk(state, POWERED_OFF, inputs.Lost("EOF"), LEFT, spec=spec)
+    assert (state.phase, state.wanted) == (Phase.STOPPED, RUNNING.wanted)
+    assert state.last_end is not None
+    assert state.last_end.cause is Cause.OPERATOR
+    assert not wants_start(state, autostart=True, same_boot=True)
+    assert wants_start(state, autostart=True, same_boot=False)
 
 
 def test_without_methods_qemu_is_told_to_quit_at_once() -> None:

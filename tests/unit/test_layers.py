@@ -42,14 +42,16 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "proc": frozenset({"argv"}),
     "qmp": frozenset(),
     "dbus": frozenset(),
+    "scope": frozenset({"spec", "proc", "dbus"}),
     "blackbox": frozenset({"spec", "argv", "proc", "qmp"}),
     "probe": frozenset({"spec", "argv"}),
     "firmware": frozenset({"spec", "argv"}),
-    "preflight": frozenset({"spec", "argv", "probe", "firmware"}),
+    "preflight": frozenset({"spec", "argv", "proc", "scope", "probe", "firmware"}),
     "checks": frozenset({"spec", "argv", "proc", "qmp"}),
     "vitals": frozenset({"spec", "argv", "proc", "qmp"}),
     "guest": frozenset(
-        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "firmware", "preflight", "checks", "vitals"}
+        {"spec", "argv", "proc", "qmp", "scope", "blackbox", "probe", "firmware", "preflight", "checks"}
+        | {"vitals"}
     ),
     "drill": frozenset({"spec", "argv", "qmp", "vitals", "guest"}),
     "history": frozenset({"spec"}),
@@ -57,7 +59,8 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "journal": frozenset({"spec", "proc"}),
     "order": frozenset(),
     "supervisor": frozenset(
-        {"spec", "argv", "proc", "qmp", "blackbox", "probe", "preflight", "checks", "guest", "drill", "order"}
+        {"spec", "argv", "proc", "qmp", "scope", "blackbox", "probe", "preflight", "checks", "guest", "drill"}
+        | {"order"}
     ),
     "control": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "supervisor"}
@@ -92,7 +95,7 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
     "cli.explain": frozenset({"spec"}),
     "cli.offers": frozenset({"spec"}),
     "cli.key_offers": frozenset({"spec"}),
-    "cli.check": frozenset({"spec", "argv", "probe", "preflight", "proc"}),
+    "cli.check": frozenset({"spec", "argv", "probe", "preflight", "proc", "scope"}),
     "cli.selection": frozenset({"spec"}),
     "cli.new": frozenset({"spec"}),
 }
@@ -101,7 +104,9 @@ EXCEPTIONS: Final[dict[str, frozenset[str]]] = {
 SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
-PURE_PARTS: Final = ("spec", "argv", "importer", "checks", "vitals", "guest", "alerts", "history", "journal")
+PURE_PARTS: Final = frozenset(
+    {"spec", "argv", "importer", "checks", "vitals", "scope", "guest", "alerts", "history", "journal"}
+)
 WITH_IO: Final = frozenset(
     {
         "alerts.alerts",
@@ -127,6 +132,7 @@ WITH_IO: Final = frozenset(
         "guest.host",
         "guest.launch",
         "guest.line",
+        "guest.placing",
         "guest.prepare",
         "guest.record",
         "guest.recorder",
@@ -140,6 +146,10 @@ WITH_IO: Final = frozenset(
         "journal.log",
         "journal.native",
         "journal.voices",
+        "scope.device",
+        "scope.ground",
+        "scope.listing",
+        "scope.tree",
         "vitals.kernel",
         "vitals.look",
         "vitals.question",

@@ -15,8 +15,12 @@ from qsup.guest import record
 from qsup.guest.state import State
 from qsup.phase import Phase
 from qsup.proc.identity import Identity
+from qsup.scope.ground import Way
+from qsup.scope.wish import Scope
 from qsup.spec import codec
 from qsup.spec.model import GuestSpec
+from qsup.spec.tables.limits import DiskLimits, Limits
+from qsup.units import Size
 from tests.unit.guest_states import LAUNCH, STATES, changed
 
 
@@ -138,3 +142,23 @@ def test_helpers_come_back_as_they_were_written(tmp_path: Path) -> None:
     read = record.read_launch(path)
     assert read is not None
     assert read.helpers == helpers
+
+
+def test_a_launch_of_an_earlier_release_is_in_no_scope_and_one_that_is_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "launch.json"
+    shutil.copy(KEPT / "launch-1.json", path)
+    read = record.read_launch(path)
+    assert read is not None
+    assert (read.scope, read.limits) == (None, record.NOTHING)
+    scope = Scope(
+        way=Way.SYSTEMD, name="qsup-web1.scope", directory="/sys/fs/cgroup/qsup.slice/qsup-web1.scope"
+    )
+    limits = Limits(tasks_max=50, memory_max=Size(1 << 30), disk={"a": DiskLimits(read_iops_max=7)})
+    written = msgspec.structs.replace(read, scope=scope, limits=msgspec.Raw(codec.encode_limits(limits)))
+    record.write(path, written)
+    read = record.read_launch(path)
+    assert read is not None
+    assert read.scope == scope
+    assert codec.decode_limits(bytes(read.limits)) == limits
+    with pytest.raises(RecordError):
+        codec.decode_limits(b'{"unknown": 1}')

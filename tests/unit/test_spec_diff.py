@@ -11,6 +11,7 @@ from qsup.spec.policy import Reaction, RestartOn, RestartPolicy, Stop
 from qsup.spec.tables.boot import Boot
 from qsup.spec.tables.credential import Credential
 from qsup.spec.tables.disk import Disk
+from qsup.spec.tables.limits import Limits, NumaPolicy
 from qsup.spec.tables.memory import Memory
 from qsup.spec.tables.nic import Nic
 from qsup.spec.tables.ready import Ready, ReadyCheck
@@ -73,3 +74,18 @@ def test_only_a_report_over_vsock_is_something_that_qemu_must_be_told_of() -> No
     assert change(ReadyCheck.RUNNING, ReadyCheck.AGENT).live
     assert not change(ReadyCheck.AGENT, ReadyCheck.NOTIFY).live
     assert not change(ReadyCheck.NOTIFY, ReadyCheck.RUNNING).live
+
+
+def test_limits_change_without_a_restart_but_for_those_that_count_as_qemu_starts() -> None:
+    old = GuestSpec(name="web1", limits=Limits(tasks_max=50, slice="a.slice"))
+    new = GuestSpec(
+        name="web1",
+        limits=Limits(tasks_max=60, memory_max=Size(1 << 30), numa_policy=NumaPolicy.BIND, numa_mask="0"),
+    )
+    assert {change.path: change.live for change in diff(old, new)} == {
+        "limits.tasks-max": True,
+        "limits.memory-max": True,
+        "limits.numa-policy": False,
+        "limits.numa-mask": False,
+        "limits.slice": False,
+    }

@@ -57,6 +57,30 @@ WRONG = {
     "rng.rate = '0 B'": "rng.rate: 0 B is out of range; allowed: 1 B to 1 TiB",
     "smbios.bios-date = '2026-12-31'": 'smbios.bios-date: "2026-12-31" is not allowed: write month, day and year',
     "smbios.bios-release = '1.256'": 'smbios.bios-release: "1.256" is not allowed: a release is two numbers',
+    "limits.disk.a.read-iops-max = 7": 'limits.disk.a: there is no disk "a"',
+    "limits.disk.a.read-iops-max = 7\ndisk.a.nbd = 'nbd://h/e'": "limits.disk.a: disk.a is no file or device",
+    "limits.disk.a = {}\ndisk.a.file = '/a'": "limits.disk.a: limits nothing; write read-bandwidth-max",
+    "limits.disk.a.read-bandwidth-max = '1 B'\ndisk.a.file = '/a'": "read-bandwidth-max: 1 B is out of range",
+    "limits.allowed-cpus = '0-3'\n[cpu]\ncount = 2\npin = ['0', '3-4']": (
+        "cpu.pin[1]: 4 is not among limits.allowed-cpus, 0-3"
+    ),
+    "limits.allowed-cpus = '0-3'\ncpu.emulator-pin = '9'": "cpu.emulator-pin: 9 is not among limits.allowed-cpus",
+    "limits.allowed-memory-nodes = '0'\nlimits.numa-policy = 'bind'\nlimits.numa-mask = '1'": (
+        "limits.numa-mask: 1 is not among limits.allowed-memory-nodes, 0"
+    ),
+    "limits.allowed-memory-nodes = '0'\n[numa.a]\nmemory = '1 GiB'\npolicy = 'bind'\nhost-nodes = '0-1'": (
+        "numa.a.host-nodes: 1 is not among limits.allowed-memory-nodes, 0"
+    ),
+    "limits.allowed-cpus = '3-0'": 'limits.allowed-cpus: "3-0" runs backwards',
+    "limits.tasks-max = 8\ncpu.count = 6": "limits.tasks-max: 8 is too few: QEMU alone has 10 threads at least",
+    "limits.memory-max = '1 MiB'": "limits.memory-max: 1 MiB is out of range; allowed: 16 MiB to 4096 TiB",
+    "limits.memory-max = '1 GiB'\nlimits.memory-high = '2 GiB'": "limits.memory-high: 2 GiB is more than",
+    "limits.numa-policy = 'bind'": 'limits.numa-mask: is missing; numa-policy = "bind" needs it',
+    "limits.numa-mask = '0'": 'limits.numa-mask: needs a numa-policy: "bind", "preferred" or "interleave"',
+    "limits.slice = 'a--b.slice'": 'limits.slice: "a--b.slice" is not allowed: a slice is named like',
+    "limits.slice = 'web1.scope'": "limits.slice",
+    "limits.cpu-quota = 0": "limits.cpu-quota",
+    "limits.oom-score-adjust = 1001": "limits.oom-score-adjust",
     "[disk.a]\nfile = '/a'\n[parallel.a]\nfile = '/b'": 'parallel.a: the id "a" is taken by [disk.a]',
 }  # fmt: skip
 
