@@ -19,6 +19,7 @@ from qsup.bus import Bus
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
 from qsup.events import Kind
+from qsup.fdstore import FdStore, inherited
 from qsup.history.history import History
 from qsup.journal.entry import entry
 from qsup.journal.log import FIELDS, log_to_where_stderr_leads
@@ -140,7 +141,8 @@ class Daemon:
         self._bus = Bus()
         self._notifier = Notifier.from_environment()
         self._changes = ConfigWatch(where.config)
-        self._supervisor = Supervisor(where, self._bus, Keeper(Voices(journal) if journal else None))
+        keeper, store = Keeper(Voices(journal) if journal else None), FdStore(self._notifier, inherited())
+        self._supervisor = Supervisor(where, self._bus, keeper, store)
         self._alerts = Alerts(self._bus)
         self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
         self._server = ControlServer(where.control_socket, self._supervisor, self._alerts, self._history)

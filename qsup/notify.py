@@ -72,15 +72,23 @@ class Notifier:
         """The daemon is alive; due every ``watchdog_interval()`` seconds."""
         self.notify(WATCHDOG="1")
 
-    def notify(self, **fields: str) -> None:
-        """Send the fields in one datagram, in this order. A value must not contain a line break."""
+    def store(self, name: str, fd: int) -> None:
+        """Have the manager keep a copy of an fd, whatever happens at its other end, until ``unstore``."""
+        self.notify(fd, FDSTORE="1", FDNAME=name, FDPOLL="0")
+
+    def unstore(self, name: str) -> None:
+        """Have the manager close what it keeps under this name."""
+        self.notify(FDSTOREREMOVE="1", FDNAME=name)
+
+    def notify(self, *fds: int, **fields: str) -> None:
+        """Send the fields in one datagram, in this order, fds along with it. A value must not contain a line break."""
         if any("\n" in value for value in fields.values()):
             raise ValueError("a field of sd_notify is one line")
         if self._address is None:
             return
         message = "".join(f"{key}={value}\n" for key, value in fields.items())
         try:
-            _send(self._address, message.encode(errors="replace"))
+            _send(self._address, message.encode(errors="replace"), fds)
         except OSError as error:
             if not self._failed:
                 _log.warning("systemd cannot be told %s: %s, ignoring", ", ".join(fields), error)
@@ -89,11 +97,11 @@ class Notifier:
             self._failed = False
 
 
-def _send(address: str, message: bytes) -> None:
+def _send(address: str, message: bytes, fds: tuple[int, ...]) -> None:
     """Deliver one datagram or raise OSError; never waits for a receiver whose queue is full."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         sender.connect(address)
-        sender.send(message)
+        socket.send_fds(sender, [message], fds)
 
 
 def _sockaddr(address: str) -> str:

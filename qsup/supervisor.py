@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from qsup.drill.hold import Report
     from qsup.drill.plan import Kind as Drill
     from qsup.events import Event
+    from qsup.fdstore import FdStore
     from qsup.guest.view import GuestView
     from qsup.paths import Paths
     from qsup.proc.bounded import Keeper
@@ -73,7 +74,7 @@ class Reload(msgspec.Struct, frozen=True):
 class Supervisor:
     """The guests, by name. ``run`` is its task; all else may be called while it runs."""
 
-    def __init__(self, paths: Paths, bus: Bus, keeper: Keeper) -> None:
+    def __init__(self, paths: Paths, bus: Bus, keeper: Keeper, store: FdStore) -> None:
         self.paths = paths
         self.bus = bus
         self.version: dict[str, Any] = {
@@ -92,7 +93,18 @@ class Supervisor:
         self.crashes = Shelf(paths.crashes, self._configuration.daemon.crashes)
         oom, port = OomLog(), notify.port_of(str(paths.runtime))
         self._host = Host(
-            paths, bus, keeper, binary, boot_id, prober, programs, oom, port, Scopes(paths), self.crashes
+            paths,
+            bus,
+            keeper,
+            binary,
+            boot_id,
+            prober,
+            programs,
+            oom,
+            port,
+            Scopes(paths),
+            self.crashes,
+            store,
         )
         self._host.scopes.configure(self._configuration.daemon)
         self._actors: dict[str, Actor] = {}
@@ -149,6 +161,7 @@ class Supervisor:
         """Wait until every guest knows what is left of it, and a moment longer until QEMUs that live have answered."""
         for actor in tuple(self._actors.values()):
             await actor.restored.wait()
+        self._host.store.forget_rest()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ADOPTION):
                 for actor in tuple(self._actors.values()):

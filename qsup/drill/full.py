@@ -28,7 +28,7 @@ class Full:
         self._actor = actor
         disk = next(name for name, disk in running.spec.disk.items() if disk.file and not disk.read_only)
         self._node = f"disk-{disk}"
-        self._options = _node(running.argv, self._node)
+        self._options = _node(running.record.argv, self._node)
         self._begun = False
 
     async def __aenter__(self) -> Self:

@@ -18,10 +18,11 @@ from qsup.events import Kind
 from qsup.guest import inputs
 from qsup.guest.judge import SIGKILL
 from qsup.guest.launch import adopt, forget_older, launch, write_helpers, write_scope
-from qsup.guest.line import Line, budget
+from qsup.guest.line import Line, belated, budget
 from qsup.guest.panic import panic_message
 from qsup.guest.recorder import Recorder
 from qsup.guest.state import Launch
+from qsup.guest.unheard import current
 from qsup.phase import Verb
 from qsup.proc import hoststate
 from qsup.proc.console import Console
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from qsup.guest.launch import Running
     from qsup.guest.state import State
     from qsup.proc.status import ExitStatus
+    from qsup.qmp.session import QmpEvent
     from qsup.spec.model import GuestSpec
 
 log = logging.getLogger(__name__)
@@ -67,13 +69,15 @@ class Hands:
         self._last: Running | None = None
         self._post = post
         self.go = go
+        self._unheard: list[QmpEvent] = []
+        """What QEMU has told while there was no daemon."""
         self.gone = asyncio.Condition()
         self._budget = budget()
 
     async def close(self) -> None:
-        """Let go of everything; QEMU goes on running."""
+        """Let go of everything; QEMU goes on running, and what it says from now on waits for the next daemon."""
         if self.line is not None:
-            await self.line.close()
+            await self.line.close(hang_up=False)
         for console in self.consoles.values():
             await console.close()
         if self.running is not None:
@@ -98,27 +102,34 @@ class Hands:
 
     async def restore(self, shift: float, *, same_boot: bool) -> inputs.Restored:
         """Find out what became of the process that the last daemon left."""
-        running, last, trouble = await adopt(self.spec, self.host)
+        running, trouble = await adopt(self.spec, self.host)
         if trouble:
             self.notice(trouble)
-        if running is not None and not running.process.ended:
+        if running is None:
+            return inputs.Restored(same_boot, shift=shift)
+        self._unheard = running.kept.unheard()
+        if not running.process.ended:
             self.running = running
             self._attend(running)
             self.go(self._place(running))
             return inputs.Restored(same_boot=True, alive=_alive(running))
-        if running is not None:
-            # A process that nobody has reaped yet is no guest any more, but its status may still be had.
-            await running.helpers.end()
+        self._last = running
+        await running.helpers.end()
+        # Whoever has to reap it may not have done so yet.
+        status = await running.process.wait()
+        if status is None:
             self.go(self._learn_status(running))
-        if last is not None and last.scope is not None:
-            self.go(self.host.scopes.left(self.spec.name, last.scope))
-        identity = last.identity if last is not None else None
+        else:
+            running.process.close()
+        if running.record.scope is not None:
+            self.go(self.host.scopes.left(self.spec.name, running.record.scope))
         return inputs.Restored(
-            same_boot,
-            launched=identity is not None,
-            stderr=running.stderr() if running else "",
-            oom=self.host.oom.of(identity.pid) if identity is not None and same_boot else None,
-            shift=shift,
+            same_boot=True,
+            launched=True,
+            status=status,
+            stderr=running.stderr(),
+            oom=self.host.oom.of(running.process.pid),
+            unheard=tuple(belated(self._unheard, running)),
         )
 
     async def launch(self) -> None:
@@ -136,6 +147,7 @@ class Hands:
         if running.placing.urgent:
             self.go(self._place(running))
         self._post(inputs.Spawned(running.token, running.process.pid, running.record.accel))
+        running.kept.keep_process(running.process.pidfd)
         self._connect_consoles(running)
         forget_older(self.host, self.spec.name, running.token)
         await self._open_line(running, qmp, float(self.spec.qemu.start_timeout), fresh=True)
@@ -177,7 +189,10 @@ class Hands:
             await line.close()
             return
         self.line = line
+        running.kept.keep_monitor(qmp.fileno())
         self.go(line.serve())
+        line.replay(current(self._unheard, run_state))
+        self._unheard = []
         self._post(inputs.Connected(run_state))
         if fresh and not running.placing.urgent:
             self.go(self._place(running))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qsup.blackbox.shelf import Shelf
     from qsup.bus import Bus
     from qsup.checks.notify import Notices
+    from qsup.fdstore import FdStore
     from qsup.paths import Paths
     from qsup.probe.prober import Prober
     from qsup.probe.programs import Programs
@@ -39,6 +40,8 @@ class Host:
     """Where guests' processes go."""
     shelf: Shelf
     """Where what is known of an abnormal end is kept."""
+    store: FdStore
+    """Where what must outlive the daemon is kept by systemd."""
     notices: Notices | None = None
     """Takes these reports; None if the host has no vsock."""
 

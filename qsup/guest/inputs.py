@@ -170,7 +170,7 @@ class Restored(msgspec.Struct, frozen=True):
     """A new daemon took over, ``same_boot`` or after a reboot of the host.
 
     ``alive`` is the launch whose process still runs and was adopted. Without it, ``launched`` says that there
-    had been a process, which has ended unseen: ``status`` and ``stderr`` are what is left of it.
+    had been a process, which has ended unseen: ``status``, ``stderr`` and ``unheard`` are what is left of it.
     """
 
     same_boot: bool
@@ -179,6 +179,8 @@ class Restored(msgspec.Struct, frozen=True):
     status: ExitStatus | None = None
     stderr: str = ""
     oom: str | None = None
+    unheard: tuple[Happened, ...] = ()
+    """What QEMU had told, in order, since nobody listened."""
     shift: float = 0.0
     """After a reboot: what to add to a time of the last boot to have the time of this one that is as long ago."""
 

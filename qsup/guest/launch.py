@@ -21,6 +21,7 @@ from qsup.events import Kind
 from qsup.firmware import with_firmware
 from qsup.guest import record
 from qsup.guest.helpers import Helpers, reclaim
+from qsup.guest.kept import Kept
 from qsup.guest.pin import pinned
 from qsup.guest.placing import Placing
 from qsup.guest.prepare import prepare
@@ -29,7 +30,7 @@ from qsup.preflight.preflight import preflight
 from qsup.proc import lock
 from qsup.proc.bounded import last_written
 from qsup.proc.follow import Speaker
-from qsup.proc.identity import command_line, find_holder, identify
+from qsup.proc.identity import command_line, find_holder, identify, is_of_another
 from qsup.proc.memory import policy_of_children
 from qsup.proc.process import Process
 from qsup.spec import codec
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from qsup.argv.facts import HostFacts
     from qsup.argv.invocation import Invocation
     from qsup.guest.host import Host
+    from qsup.proc.identity import Identity
     from qsup.spec.model import GuestSpec
     from qsup.spec.tables.limits import Limits
 
@@ -68,8 +70,8 @@ class Running:
     run_dir: Path
     helpers: Helpers
     placing: Placing
-    argv: tuple[str, ...] = ()
-    """Its command line, as it was executed."""
+    kept: Kept
+    """What systemd keeps of it."""
     log_read: int = 0
     """How much of QEMU's log has been looked at."""
 
@@ -182,6 +184,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                     token=token,
                     accel=made.accel,
                     machine=made.machine,
+                    argv=tuple(map(str, made.argv)),
                     spec=msgspec.Raw(codec.encode(spec)),
                     commands=made.commands,
                     helpers=tuple(record.HelperRecord(helper=helper) for helper in made.helpers),
@@ -198,9 +201,9 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
             except OSError as error:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error
     written = _identified(host, spec.name, written, process)
-    argv = tuple(map(str, made.argv))
     placing = Placing(spec, host.scopes, process, helpers.processes)
-    return _watched(Running(process, written, spec, run_dir, helpers, placing, argv), host, anew=True), qmp
+    running = Running(process, written, spec, run_dir, helpers, placing, Kept(host.store, token))
+    return _watched(running, host, anew=True), qmp
 
 
 def _numa_mask(spec: GuestSpec) -> frozenset[int]:
@@ -244,46 +247,55 @@ def _open_fds(made: Invocation, run_dir: Path, lock_file: Path, ours: contextlib
 
 
 def forget_older(host: Host, name: str, token: str) -> None:
-    """Remove the run directories of earlier launches but the last, whose stderr may still be wanted."""
+    """Let go of earlier launches, but for the run directory of the last, whose stderr may still be wanted."""
     with contextlib.suppress(OSError):
         older = [
             entry
             for entry in host.paths.guest_runtime(name).iterdir()
             if entry.is_dir() and entry.name != token
         ]
+        for entry in older:
+            Kept(host.store, entry.name).forget()
         for entry in sorted(older, key=lambda path: path.stat().st_mtime)[:-1]:
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def discard(host: Host, name: str) -> None:
     """Remove all runtime files of a guest that is gone from the configuration and stopped."""
+    forget_older(host, name, "")
     shutil.rmtree(host.paths.guest_runtime(name), ignore_errors=True)
 
 
-async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, record.LaunchRecord | None, str | None]:
-    """The guest's living process, if there is one; the record of its last launch; what was wrong with the record."""
+async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, str | None]:
+    """The guest's last process in this boot, alive or not; what was wrong with the record of it."""
     trouble = None
     try:
         written = record.read_launch(host.launch_file(spec.name))
     except RecordError as error:
         written, trouble = None, str(error)
     if written is not None and written.identity is not None:
-        process = Process.adopt(written.identity)
+        if is_of_another(written.identity.pid, host.lock_file(spec.name)):
+            return (
+                None,
+                f"pid {written.identity.pid} of its record is a QEMU of other directories; it is not touched",
+            )
+        process = _take(written.identity, host)
     else:
         process, written = await _search(spec, host, written)
-    if process is None or written is None:
+    if written is None or process is None:
         await _reclaim(spec, host, written, search=trouble is not None)
-        return None, written, trouble
+    if written is None or written.identity is None or written.boot_id != host.boot_id:
+        return None, trouble
     run_dir = host.run_dir(spec.name, written.token)
     helpers = Helpers(spec.name, run_dir, written.token, host.keeper)
+    launched, last = _launched_spec(written, spec), process or Process.gone(written.identity)
+    placing = Placing(launched, host.scopes, last, helpers.processes, written.scope, _limits(written))
+    kept = Kept(host.store, written.token)
+    running = Running(last, written, launched, run_dir, helpers, placing, kept)
+    if process is None:
+        return running, trouble
     helpers.adopt(written.helpers, host.paths.guest_runtime(spec.name))
-    argv: tuple[str, ...] = ()
-    with contextlib.suppress(OSError):
-        argv = tuple(command_line(process.pid))
-    launched = _launched_spec(written, spec)
-    placing = Placing(launched, host.scopes, process, helpers.processes, written.scope, _limits(written))
-    running = Running(process, written, launched, run_dir, helpers, placing, argv)
-    return _watched(running, host, anew=False), written, trouble
+    return _watched(running, host, anew=False), trouble
 
 
 def _limits(written: record.LaunchRecord) -> Limits | None:
@@ -291,6 +303,15 @@ def _limits(written: record.LaunchRecord) -> Limits | None:
     with contextlib.suppress(RecordError):
         return None if written.limits == record.NOTHING else codec.decode_limits(bytes(written.limits))
     return None
+
+
+def _take(identity: Identity, host: Host) -> Process | None:
+    """The process of a record, by what systemd has kept of it, or else as long as the kernel knows it."""
+    kept = Kept(host.store, identity.token)
+    process = Process.kept(identity, kept.process())
+    if process is None and (process := Process.adopt(identity)) is not None:
+        kept.keep_process(process.pidfd)
+    return process
 
 
 async def _reclaim(spec: GuestSpec, host: Host, written: record.LaunchRecord | None, *, search: bool) -> None:
@@ -343,19 +364,20 @@ def _found(
     spec: GuestSpec, host: Host, pid: int, token: str
 ) -> tuple[Process | None, record.LaunchRecord | None]:
     try:
-        identity = identify(pid, token)
-    except ProcessLookupError:
+        identity, argv = identify(pid, token), tuple(command_line(pid))
+    except OSError:
         return None, None
     written = record.LaunchRecord(
         boot_id=host.boot_id,
         token=token,
         accel="unknown",
+        argv=argv,
         spec=msgspec.Raw(codec.encode(spec)),
         helpers=_planned(spec, host, token),
         identity=identity,
     )
     record.write(host.launch_file(spec.name), written)
-    return Process.adopt(identity), written
+    return _take(identity, host), written
 
 
 def _planned(spec: GuestSpec, host: Host, token: str) -> tuple[record.HelperRecord, ...]:

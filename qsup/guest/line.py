@@ -23,7 +23,7 @@ from qsup.qmp.session import QmpEvent, QmpSession
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from qsup.guest.launch import Running
     from qsup.qmp.client import Observer
@@ -40,10 +40,28 @@ BURST: Final = 400.0
 RATE: Final = 40.0
 """Decisive events a second, in the long run; a machine in a boot loop makes about 20."""
 
+BELATED: Final = 200
+"""Decisive events that are looked at of those that nobody listened to, the last ones."""
+
 
 def budget() -> Bucket:
     """How many decisive events a guest may send; it outlives the session, so a new one is no new licence."""
     return Bucket(RATE, BURST)
+
+
+def belated(events: Iterable[QmpEvent], running: Running) -> list[Happened]:
+    """The decisive ones among events that nobody listened to. The last reset is the one that QEMU's log tells of."""
+    decisive = [event for event in events if event.name in DECISIVE][-BELATED:]
+    resets = [place for place, event in enumerate(decisive) if _is_reset(event)]
+    fault = bool(resets) and running.saw_triple_fault()
+    return [
+        Happened(event.name, event.data, fault and place == resets[-1])
+        for place, event in enumerate(decisive)
+    ]
+
+
+def _is_reset(event: QmpEvent) -> bool:
+    return event.name == "RESET" or event.data.get("reason") == "guest-reset"
 
 
 class Line:
@@ -94,7 +112,7 @@ class Line:
         self._queue.put_nowait(deed)
 
     async def serve(self) -> None:
-        """Send what is queued, in order, until the session has ended; then hang up."""
+        """Send what is queued, in order, until the session has ended; then hang up. A daemon that leaves does not."""
         ended = asyncio.ensure_future(self._ended.wait())
         try:
             while not self._ended.is_set():
@@ -102,11 +120,11 @@ class Line:
                 await asyncio.wait({queued, ended}, return_when=asyncio.FIRST_COMPLETED)
                 if not queued.done():
                     queued.cancel()
-                    return
+                    break
                 await queued.result()()
         finally:
             ended.cancel()
-            await self.session.close()
+        await self.session.close()
 
     async def _execute(self, command: str, arguments: dict[str, Any]) -> None:
         error = None
@@ -170,11 +188,16 @@ class Line:
             async with asyncio.timeout(patience):
                 await self._ended.wait()
 
-    async def close(self) -> None:
-        """Hang up."""
+    async def close(self, *, hang_up: bool = True) -> None:
+        """End the session; without ``hang_up`` QEMU does not notice if systemd keeps the connection."""
         self._ended.set()
         if self._session is not None:
-            await self._session.close()
+            await self._session.close(hang_up=hang_up)
+
+    def replay(self, events: Iterable[QmpEvent]) -> None:
+        """Take events that came while nobody listened as if they came now."""
+        for event in belated(events, self._running):
+            self._post(event)
 
     def _event(self, event: QmpEvent) -> None:
         if event.name not in DECISIVE or self._ended.is_set() or self._repeats(event):
@@ -182,9 +205,8 @@ class Line:
         if not self._budget.spend(clock.now()):
             self._hang_up("QEMU floods the supervisor with events")
             return
-        reset = event.name == "RESET" or event.data.get("reason") == "guest-reset"
-        triple_fault = reset and self._running.saw_triple_fault()
         printed = self._panic() if event.name == "GUEST_PANICKED" else None
+        triple_fault = _is_reset(event) and self._running.saw_triple_fault()
         self._post(Happened(event.name, event.data, triple_fault, printed))
 
     def _repeats(self, event: QmpEvent) -> bool:

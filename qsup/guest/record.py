@@ -76,6 +76,8 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     accel: str
     machine: str | None = None
     """The machine type that it was started with; None where an earlier release has not written it down."""
+    argv: tuple[str, ...] = ()
+    """Its command line; empty where an earlier release has not written it down."""
     spec: msgspec.Raw
     """The spec as it was launched, as ``spec.codec`` writes it."""
     commands: tuple[QmpCommand, ...] = ()

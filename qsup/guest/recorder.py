@@ -93,7 +93,7 @@ class Recorder:
             evidence=wish.evidence,
             decision=wish.decision,
             spec=running.spec,
-            argv=running.argv,
+            argv=running.record.argv,
             pid=running.process.pid,
             status=ended.status if ended else None,
             started=since + running.process.identity.started,

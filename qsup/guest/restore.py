@@ -15,6 +15,7 @@ from qsup.guest.judge import Death
 from qsup.guest.policy import UNRULED
 from qsup.guest.state import Descent, End
 from qsup.guest.turn import BACKOFF, STABLE
+from qsup.guest.unheard import recall
 from qsup.phase import ALIVE, Phase, Wanted
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _missing(turn: Turn, restored: Restored) -> None:
     if turn.state.phase is Phase.STARTING:
         # Nobody saw whether it got as far as running, so it is not judged as a start that failed.
         turn.enter(Phase.RUNNING, turn.state.reason)
+    recall(turn, restored.unheard)
     process_ended(turn, Death(restored.status, restored.stderr, restored.oom))
 
 

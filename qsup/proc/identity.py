@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EXEC_PATIENCE: Final = 50
 """Milliseconds for a process that is just being executed."""
+GONE: Final = -1
+"""Stands for the pid of a process that has been reaped."""
 HELPER: Final = "QSUP_HELPER"
 """The environment variable that names a helper: by its launch's run directory, and its own name in that."""
 _QMP_CHARDEV: Final = re.compile(r"socket,id=qsup-([0-9a-f]{16}),")
@@ -84,6 +86,16 @@ def open_verified(identity: Identity, proof: Callable[[Identity], bool] = is_qem
     return None
 
 
+def pid_of(pidfd: int) -> int | None:
+    """The pid of the process that a pidfd stands for, or ``GONE``; None if it is no pidfd."""
+    try:
+        info = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    pids = [line.partition(":")[2] for line in info.splitlines() if line.startswith("Pid:")]
+    return int(pids[0]) if pids else None
+
+
 def find_holder(lock: Path) -> tuple[int, str] | None:
     """Pid and token of the QEMU that has a guest's lock file as fd 3; needs no record, reads all of /proc."""
     for pid in psutil.pids():
@@ -92,6 +104,20 @@ def find_holder(lock: Path) -> tuple[int, str] | None:
             if token is not None and _is_open(pid, lock):
                 return pid, token
     return None
+
+
+def is_of_another(pid: int, lock: Path) -> bool:
+    """Whether a QEMU with this pid lives for another guest or other directories: it holds another lock than this.
+
+    A lock file that has been removed under it is still its own.
+    """
+    try:
+        held = Path(f"/proc/{pid}/fd/{LOCK_FD}").readlink()
+        return _token(command_line(pid)) is not None and str(held).removesuffix(
+            " (deleted)"
+        ) != os.path.realpath(lock)
+    except OSError:
+        return False
 
 
 def find_helpers(runtime: Path) -> Iterator[Identity]:

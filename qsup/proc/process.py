@@ -12,8 +12,9 @@ import signal
 import struct
 from typing import TYPE_CHECKING, Final, Self
 
+from qsup import clock
 from qsup.errors import LaunchError
-from qsup.proc.identity import Identity, identify, is_qemu, open_verified
+from qsup.proc.identity import GONE, Identity, identify, is_qemu, open_verified, pid_of
 from qsup.proc.status import ExitStatus
 
 if TYPE_CHECKING:
@@ -82,6 +83,21 @@ class Process:
         pidfd = open_verified(identity, proof)
         return None if pidfd is None else cls(identity, pidfd, child=False)
 
+    @classmethod
+    def kept(cls, identity: Identity, pidfd: int | None) -> Self | None:
+        """The very process by a pidfd that an earlier daemon has left, alive, ended or long gone; None if it is not."""
+        if pidfd is None or identity.boot_id != clock.boot_id():
+            return None
+        if pid_of(pidfd) in (identity.pid, GONE):
+            return cls(identity, pidfd, child=False)
+        os.close(pidfd)
+        return None
+
+    @classmethod
+    def gone(cls, identity: Identity) -> Self:
+        """A process that has ended, and of which nobody has kept anything."""
+        return cls(identity, -1, child=False)
+
     @property
     def pidfd(self) -> int:
         """What stands for it, as long as it is not closed."""
@@ -98,6 +114,8 @@ class Process:
 
     async def wait(self) -> ExitStatus | None:
         """Wait for the end; return the status, or None as long as the kernel does not tell it to a stranger."""
+        if self._pidfd < 0:
+            return None
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._pidfd, _resolve, ended)
@@ -118,6 +136,8 @@ class Process:
 
     async def late_status(self) -> ExitStatus | None:
         """The status of an adopted process, once its parent has reaped it; None if that takes too long."""
+        if self._pidfd < 0:
+            return None
         pause = 0.02
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STATUS_PATIENCE):

@@ -78,9 +78,15 @@ class Client(QMPClient):
         Needed before any ``disconnect``: that flushes what a peer may never read, but a socket that is shut down
         fails at once.
         """
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
         if not self._hung_up.done():
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+            self._hung_up.set_result(None)
+
+    def let_go(self) -> None:
+        """End our side as quickly; the connection itself stays, for whoever else holds it."""
+        if self._writer is not None and not self._hung_up.done():
+            self._writer.transport.abort()
             self._hung_up.set_result(None)
 
     def _cb_inbound(self, msg: Message) -> Message:

@@ -184,10 +184,16 @@ class QmpSession:
         except QMPError as error:
             raise QmpUnanswered(f"{self.name} answered {command} with what is no answer") from error
 
-    async def close(self) -> None:
-        """Hang up, in milliseconds, whatever the peer does; ``on_lost`` is not called. May be called again."""
+    async def close(self, *, hang_up: bool = True) -> None:
+        """End the session, in milliseconds, whatever the peer does; ``on_lost`` is not called. May be called again.
+
+        Without ``hang_up`` the peer does not notice as long as somebody else holds the connection.
+        """
         self._closing = True
-        self._client.hang_up()
+        if hang_up:
+            self._client.hang_up()
+        else:
+            self._client.let_go()
         if self._watcher is not None:
             await asyncio.wait({self._watcher}, timeout=PARTING)
             self._watcher.cancel()

@@ -17,6 +17,8 @@ from typing import Any
 
 from qemu.qmp import EventListener, QMPClient
 
+from tests.fakes.manager import Manager
+
 DEADLINE = 60.0
 
 HEARTBEAT = """
@@ -58,6 +60,8 @@ class Site:
         self.runtime = root / "run"
         self.state = root / "state"
         (self.config / "guests").mkdir(parents=True)
+        self.manager: Manager | None = None
+        """A service manager that the daemon speaks to, if there is one."""
         self.process: asyncio.subprocess.Process | None = None
         self.client = QMPClient("test")
         self.output: list[str] = []
@@ -79,11 +83,16 @@ class Site:
     async def start(self, *, development: bool = True, pass_fds: tuple[int, ...] = ()) -> None:
         """Start the daemon, in Python's development mode unless speed matters; wait until it is ready, and connect."""
         mode = ("-X", "dev") if development else ()
+        environment = dict(os.environ)
+        before: tuple[str, ...] = ()
+        if self.manager is not None:
+            environment |= self.manager.environment
+            before, pass_fds = self.manager.command(sys.executable), (*pass_fds, *self.manager.fds)
         self.output = []
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, *mode, "-m", "qsup.daemon",
+            *before, sys.executable, *mode, "-m", "qsup.daemon",
             "--config", str(self.config), "--runtime-dir", str(self.runtime), "--state-dir", str(self.state),
-            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, pass_fds=pass_fds,
+            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, pass_fds=pass_fds, env=environment,
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read())
         await self.said("is ready")
@@ -233,6 +242,11 @@ def _lies_below(link: Path, root: Path) -> bool:
 
 async def killed(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal that ends a process, and wait until it has ended."""
+    await ended(pid, number)
+
+
+async def ended(pid: int, number: int = 0) -> None:
+    """Wait until a process has ended."""
     pidfd = os.pidfd_open(pid)
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()

@@ -255,6 +255,31 @@ async def test_a_qemu_that_no_record_tells_of_is_never_doubled(beating: Site, tm
     assert not alive(pid)
 
 
+async def test_a_copy_of_all_directories_neither_takes_nor_doubles_a_guest(
+    empty: Site, tmp_path: Path
+) -> None:
+    """A daemon in the copy keeps off the QEMU that its record tells of; QEMU's lock on the disk does the rest."""
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(bytes(1 << 20))
+    empty.guest("idle", f'{IDLE}[disk.root]\nfile = "{disk}"\nformat = "raw"\n[restart]\nlimit = 1\n')
+    await empty.start()
+    await empty.run("guest-start", name="idle")
+    pid = (await empty.phase("idle", "running"))["pid"]
+    async with site(tmp_path / "copy") as copy:
+        for ours, theirs in (
+            (empty.config, copy.config),
+            (empty.runtime, copy.runtime),
+            (empty.state, copy.state),
+        ):
+            shutil.copytree(ours, theirs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock"))
+        await copy.start()
+        await copy.said(f"pid {pid} of its record is a QEMU of other directories; it is not touched")
+        view = await copy.phase("idle", "gave-up")
+        assert "lock" in view["reason"]
+    assert (await empty.view("idle"))["pid"] == pid
+    assert alive(pid)
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08])
 async def test_a_daemon_killed_during_a_launch_leaves_one_guest(
     delay: float, tmp_path: Path, qemu_binary: str

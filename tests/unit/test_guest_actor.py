@@ -14,17 +14,21 @@ from qsup import clock
 from qsup.blackbox.shelf import Shelf
 from qsup.bus import Bus
 from qsup.errors import QsupError
+from qsup.fdstore import FdStore
 from qsup.guest import actor as module
 from qsup.guest import hands
 from qsup.guest.actor import Actor
 from qsup.guest.host import Host
+from qsup.guest.kept import Kept
 from qsup.guest.launch import Running
+from qsup.notify import Notifier
 from qsup.paths import Paths
 from qsup.phase import Phase, Verb
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc.bounded import Keeper
 from qsup.proc.oom import OomLog
+from qsup.qmp.session import QmpEvent
 from qsup.scope.scopes import Scopes
 from qsup.spec.model import DaemonConfig, GuestSpec
 
@@ -38,7 +42,7 @@ def host(tmp_path: Path, qemu_binary: str) -> Host:
     paths = Paths(tmp_path, tmp_path / "run", tmp_path / "state")
     prober = Prober(None, clock.boot_id())
     config, oom = DaemonConfig(), OomLog("/dev/null")
-    shelf = Shelf(paths.crashes, config.crashes)
+    shelf, store = Shelf(paths.crashes, config.crashes), FdStore(Notifier(None), {})
     scopes = Scopes(paths)
     scopes.configure(DaemonConfig(scopes=False))
     return Host(
@@ -53,6 +57,7 @@ def host(tmp_path: Path, qemu_binary: str) -> Host:
         1024,
         scopes,
         shelf,
+        store,
     )
 
 
@@ -127,6 +132,9 @@ async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_t
         async def serve(self) -> None:
             pass
 
+        def replay(self, events: list[QmpEvent]) -> None:
+            assert not events
+
         async def close(self) -> None:
             pass
 
@@ -135,8 +143,12 @@ async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_t
 
     monkeypatch.setattr(hands, "Line", Told)
     actor = Actor(GuestSpec(name="web1"), host)
-    running = cast("Running", SimpleNamespace(placing=SimpleNamespace(held=held)))
+    running = cast(
+        "Running", SimpleNamespace(placing=SimpleNamespace(held=held), kept=Kept(host.store, "0" * 16))
+    )
     actor.hands.running = running
-    async with asyncio.TaskGroup() as actor._tasks:
-        await actor.hands._open_line(running, cast("socket.socket", None), 1.0, fresh=False)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        async with asyncio.TaskGroup() as actor._tasks:
+            await actor.hands._open_line(running, ours, 1.0, fresh=False)
     assert told == done
