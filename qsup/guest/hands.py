@@ -324,7 +324,7 @@ class Hands:
         line = self.line
         if line is not None:
             await line.ended(LAST_WORDS)
-            await line.close()
+            self.go(line.close())
             self.line = None
         # A new launch may want their ports and their state.
         await running.helpers.end()

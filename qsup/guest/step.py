@@ -14,7 +14,7 @@ from qsup.cause import Cause
 from qsup.events import Kind
 from qsup.guest import disks, ending, hang, ladder, maintenance, mending, readiness, verbs
 from qsup.guest import inputs as i
-from qsup.guest.effects import Arm, Cancel, Connect, Effect, Persist, Publish, Reply, Signal
+from qsup.guest.effects import Arm, Cancel, Collect, Connect, Effect, Persist, Publish, Reply, Signal
 from qsup.guest.happening import happened as event_happened
 from qsup.guest.happening import observe
 from qsup.guest.judge import Death
@@ -55,7 +55,7 @@ def step(state: State, happened: i.Input, env: Env) -> tuple[State, list[Effect]
     """Answer an input: the new state, and what is to be done, in order."""
     turn = Turn(state, env)
     _dispatch(turn, happened)
-    deeds = [effect for effect in turn.effects if not isinstance(effect, Publish | Reply)]
+    deeds = [effect for effect in turn.effects if not isinstance(effect, Publish | Reply | Collect)]
     words = [effect for effect in turn.effects if isinstance(effect, Publish | Reply)]
     new = turn.state
     if _lasting(new) != _lasting(state):
@@ -64,7 +64,8 @@ def step(state: State, happened: i.Input, env: Env) -> tuple[State, list[Effect]
         words.insert(0, Publish(Kind.PHASE, _news(state, new)))
         # The end of a run is told before the phase that follows from it.
         words.sort(key=lambda word: isinstance(word, Reply) or not _is_end(word))
-    return new, [*deeds, *words]
+    # A bundle takes its time, and knows more once its cause has been announced.
+    return new, [*deeds, *words, *(effect for effect in turn.effects if isinstance(effect, Collect))]
 
 
 def _news(old: State, new: State) -> dict[str, object]:

@@ -12,6 +12,7 @@ from qsup.guest import inputs
 from qsup.guest.effects import (
     Arm,
     AskAgent,
+    Collect,
     Connect,
     Effect,
     Persist,
@@ -58,8 +59,8 @@ def check_invariants(before: State, after: State, effects: list[Effect]) -> None
     if spawns:
         assert after.phase is Phase.STARTING
         assert after.wanted is Wanted.RUNNING
-    words = [isinstance(effect, Publish | Reply) for effect in effects]
-    assert words == sorted(words), "a word before the last deed"
+    order = [2 if isinstance(effect, Collect) else isinstance(effect, Publish | Reply) for effect in effects]
+    assert order == sorted(order), "a word before the last deed, or a bundle before its cause is told"
     if after.phase is not before.phase:
         asked = {before.phase, after.phase} <= ASKABLE
         assert asked or any(isinstance(effect, Persist) for effect in effects)
