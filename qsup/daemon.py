@@ -25,7 +25,6 @@ from qsup.journal.entry import entry
 from qsup.journal.log import FIELDS, log_to_where_stderr_leads
 from qsup.journal.voices import Voices
 from qsup.notify import Notifier, watchdog_interval
-from qsup.phase import ALIVE
 from qsup.proc.bounded import Keeper
 from qsup.supervisor import Supervisor
 from qsup.watch import ConfigWatch
@@ -191,13 +190,11 @@ class Daemon:
 
     def _summary(self) -> str:
         """The guests in one line."""
-        names = self._supervisor.names()
-        alive = sum(self._supervisor.view(name).phase in ALIVE for name in names)
-        return f"{len(names)} guest{'s' * (len(names) != 1)}, {alive} running"
+        names, living = self._supervisor.names(), self._supervisor.living()
+        return f"{len(names)} guest{'s' * (len(names) != 1)}, {len(living)} running"
 
     def _say_goodbye(self) -> None:
-        views = [self._supervisor.view(name) for name in self._supervisor.names()]
-        alive = [f"{view.name} (pid {view.pid})" for view in views if view.phase in ALIVE and view.pid]
+        alive = [f"{name} (pid {pid})" for name, pid in self._supervisor.living().items() if pid]
         if alive:
             log.info("leaving; these guests go on running: %s", ", ".join(alive))
             log.info("the next qsupd adopts them; `qsup stop --all` before it would have stopped them")

@@ -241,6 +241,11 @@ class Supervisor:
         """All guests, sorted."""
         return sorted(self._actors)
 
+    def living(self) -> dict[str, int | None]:
+        """The pids of the guests whose QEMU lives, None as long as it is not known, by name."""
+        states = ((name, self._actors[name].state) for name in self.names())
+        return {name: state.pid for name, state in states if state.phase in ALIVE}
+
     def _actor(self, name: str) -> Actor:
         try:
             return self._actors[name]

@@ -1,4 +1,4 @@
-"""``python -m tests.bench [start] [restart] [list] [rest] [deaths] [supervisord]``: what `make bench` runs.
+"""``python -m tests.bench [start] [restart] [list] [rest] [adoption] [deaths] [supervisord]``: what `make bench` runs.
 
 ``python -m tests.bench import DIR`` measures imports on libvirt's own test domains instead.
 """
@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 
 from qsup.probe.kvm import kvm_trouble
-from tests.bench import deaths, importing, listing, peer, rest, restart, start
+from tests.bench import adoption, deaths, importing, listing, peer, rest, restart, start
 from tests.bench.pairs import PAIRS
 from tests.bench.place import MACHINES
 
-PARTS = ("start", "restart", "list", "rest", "deaths", "supervisord")
+PARTS = ("start", "restart", "list", "rest", "adoption", "deaths", "supervisord")
 
 
 def main() -> None:
@@ -55,6 +55,8 @@ async def _measure(part: str, binary: str, pairs: int) -> None:
                 await listing.measure(Path(home), binary, pairs)
             case "rest":
                 await rest.measure(Path(home), binary)
+            case "adoption":
+                await adoption.measure(Path(home), binary)
             case "deaths":
                 await deaths.detection(Path(home) / "many", binary)
                 await deaths.cycles(Path(home) / "one", binary)
