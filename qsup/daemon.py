@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from qsup import __version__, clock, paths
 from qsup.alerts.alerts import Alerts
 from qsup.bus import Bus
+from qsup.control.handed import take
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
 from qsup.events import Kind
@@ -140,11 +141,15 @@ class Daemon:
         self._bus = Bus()
         self._notifier = Notifier.from_environment()
         self._changes = ConfigWatch(where.config)
-        keeper, store = Keeper(Voices(journal) if journal else None), FdStore(self._notifier, inherited())
+        found = inherited()
+        handed = take(found)
+        keeper, store = Keeper(Voices(journal) if journal else None), FdStore(self._notifier, found)
         self._supervisor = Supervisor(where, self._bus, keeper, store)
         self._alerts = Alerts(self._bus)
         self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
-        self._server = ControlServer(where.control_socket, self._supervisor, self._alerts, self._history)
+        self._server = ControlServer(
+            where.control_socket, self._supervisor, self._alerts, self._history, handed=handed
+        )
         self._leave = asyncio.Event()
         self._reload = asyncio.Event()
 
@@ -186,7 +191,7 @@ class Daemon:
     def _ready(self) -> None:
         summary = self._summary()
         self._notifier.ready(summary)
-        log.info("qsupd %s is ready: %s; control socket %s", __version__, summary, self._paths.control_socket)
+        log.info("qsupd %s is ready: %s; control socket %s", __version__, summary, self._server.path)
 
     def _summary(self) -> str:
         """The guests in one line."""

@@ -26,7 +26,8 @@ LONGEST_PATH: Final = 107
 class ControlServer:
     """Listens on ``path`` from ``start`` to ``close``; each connection is a task of its own and ends with it.
 
-    The caller holds the lock of the runtime directory, so a socket that lies at the path is a dead daemon's.
+    The caller holds the lock of the runtime directory, so a socket that lies at the path is a dead daemon's. A socket
+    that is ``handed`` over by systemd is listened on instead, and left as it is.
     """
 
     def __init__(
@@ -36,8 +37,12 @@ class ControlServer:
         alerts: Alerts,
         history: History,
         limits: Limits | None = None,
+        *,
+        handed: socket.socket | None = None,
     ) -> None:
-        self._path = os.fspath(path)
+        self.path = os.fspath(path) if handed is None else str(handed.getsockname())
+        """Where clients find it."""
+        self._handed = handed
         self._guests = guests
         self._limits = limits or Limits()
         self._handlers = Handlers(guests, alerts, history)
@@ -47,16 +52,18 @@ class ControlServer:
     async def start(self) -> None:
         """Bind and listen; raise QsupError if the path cannot be used."""
         loop = asyncio.get_running_loop()
-        listener = bind(self._path)
-        self._server = await loop.create_unix_server(self._protocol, sock=listener, backlog=128)
+        listener = bind(self.path) if self._handed is None else self._handed
+        # Not create_unix_server: from Python 3.13 on that removes the path at the end, whoever made it.
+        self._server = await loop.create_server(self._protocol, sock=listener, backlog=128)
 
     async def close(self, deadline: float = 2.0) -> None:
-        """Stop listening, remove the path, end every connection within ``deadline`` seconds."""
+        """Stop listening, remove the path if it is ours, end every connection within ``deadline`` seconds."""
         if self._server is None:
             return
         self._server.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        if self._handed is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
         await self._handlers.close()
         for task in self._tasks:
             task.cancel()

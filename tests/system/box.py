@@ -32,6 +32,14 @@ class Box:
             timeout=DEADLINE, check=False,
         )  # fmt: skip
 
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a command in it; both its streams come as one."""
+        return subprocess.Popen(
+            [TOOL, "sh", self._name, *words],
+            env=self._environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
     def run(self, *words: str) -> str:
         """Run a command in it, which has to succeed; what it printed on both streams."""
         done = self.tool("sh", "sh", "-c", 'exec "$@" 2>&1', "sh", *words)
