@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,10 +22,13 @@ from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
 from qsup.events import Kind
 from qsup.fdstore import FdStore, inherited
+from qsup.histogram import Histogram
 from qsup.history.history import History
 from qsup.journal.entry import entry
 from qsup.journal.log import FIELDS, log_to_where_stderr_leads
 from qsup.journal.voices import Voices
+from qsup.loop import timed_loop
+from qsup.metrics.metrics import Metrics
 from qsup.notify import Notifier, watchdog_interval
 from qsup.proc.bounded import Keeper
 from qsup.supervisor import Supervisor
@@ -55,7 +59,9 @@ def main() -> int:
             return install.install(where.config) if given.install else install.uninstall()
         with contextlib.ExitStack() as stack:
             _claim(where, stack)
-            asyncio.run(Daemon(where, journal).run())
+            lag = Histogram()
+            with asyncio.Runner(loop_factory=partial(timed_loop, lag)) as runner:
+                runner.run(Daemon(where, journal, lag).run())
     except* QsupError as failures:
         # What fails in the daemon's task group comes as a group, all else alone.
         for error in failures.exceptions:
@@ -135,7 +141,7 @@ def _claim(where: Paths, stack: contextlib.ExitStack) -> None:
 class Daemon:
     """All the parts of one running daemon."""
 
-    def __init__(self, where: Paths, journal: Journal | None) -> None:
+    def __init__(self, where: Paths, journal: Journal | None, lag: Histogram) -> None:
         self._paths = where
         self._journal = journal
         self._bus = Bus()
@@ -146,6 +152,7 @@ class Daemon:
         keeper, store = Keeper(Voices(journal) if journal else None), FdStore(self._notifier, found)
         self._supervisor = Supervisor(where, self._bus, keeper, store)
         self._alerts = Alerts(self._bus)
+        self._metrics = Metrics(self._supervisor, lag)
         self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
         self._server = ControlServer(
             where.control_socket, self._supervisor, self._alerts, self._history, handed=handed
@@ -160,7 +167,8 @@ class Daemon:
             self._journal.attach(asyncio.get_running_loop())
         async with asyncio.TaskGroup() as tasks:
             self._alerts.apply(self._supervisor.configuration().daemon)
-            self._bus.hooks.extend((self._history.hear, self._tell, self._alerts.hear))
+            self._metrics.apply(self._supervisor.configuration().daemon.metrics)
+            self._bus.hooks.extend((self._history.hear, self._tell, self._alerts.hear, self._metrics.hear))
             history = tasks.create_task(self._history.run())
             self._report_problems()
             services = [tasks.create_task(self._supervisor.run())]
@@ -170,6 +178,7 @@ class Daemon:
             services.append(tasks.create_task(self._reload_on_signal()))
             services.append(tasks.create_task(self._reload_on_change()))
             services.append(tasks.create_task(self._feed_watchdog()))
+            services.append(tasks.create_task(self._metrics.run()))
             self._ready()
             await self._leave.wait()
             self._notifier.stopping("leaving; guests go on running")
@@ -220,6 +229,7 @@ class Daemon:
             self._notifier.status(self._summary())
         elif event.kind is Kind.RELOADED:
             self._alerts.apply(self._supervisor.configuration().daemon)
+            self._metrics.apply(self._supervisor.configuration().daemon.metrics)
 
     def _survey(self) -> None:
         """Have it kept how all guests stand: one that just goes on running says nothing of itself."""

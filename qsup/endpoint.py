@@ -1,6 +1,6 @@
-"""Unix sockets in a directory, whatever the length of its path.
+"""Unix sockets: at a path that others know, or in a directory of ours, whatever the length of its path.
 
-A Unix address holds 107 bytes. The directory is opened instead, and the address goes through its fd:
+A Unix address holds 107 bytes. Of ours the directory is opened instead, and the address goes through its fd:
 ``/proc/self/fd/N/qmp.sock``. That also means that nobody can swap the directory between check and use.
 """
 
@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 from typing import TYPE_CHECKING, Final
 
-from qsup.errors import QmpLost
+from qsup.errors import QmpLost, QsupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LONGEST_PATH: Final = 107
+"""What ``sun_path`` of unix(7) holds, without the byte that ends it."""
 BACKLOG: Final = 4
 """Clients that may wait; QEMU serves one at a time, and the supervisor is the only one."""
 PATIENCE: Final = 2.0
@@ -83,3 +86,29 @@ def _try(client: socket.socket, directory: Path, file: str) -> bool:
         client.connect(address)
         return True
     return False
+
+
+def bind(path: str) -> socket.socket:
+    """A Unix socket bound to the path, for its owner only from the first moment; a socket left there is removed."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise QsupError(
+            f"{path} is too long for a socket ({LONGEST_PATH} bytes at most); choose another directory for it"
+        )
+    try:
+        _remove_socket(path)
+        with contextlib.ExitStack() as on_failure:
+            listener = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            # Linux gives the path the mode that the socket has when it is bound: there is no moment of a wider one.
+            os.fchmod(listener.fileno(), 0o600)
+            listener.bind(path)
+            on_failure.pop_all()
+    except OSError as error:
+        raise QsupError(f"cannot listen on {path}: {error.strerror}") from error
+    return listener
+
+
+def _remove_socket(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise QsupError(f"cannot listen on {path}: something lies there that is no socket")
+        os.unlink(path)

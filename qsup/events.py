@@ -24,8 +24,8 @@ class Kind(StrEnum):
     READY = "GUEST_READY"
     """``name, after, detail``: a guest has become ready, ``after`` so many seconds."""
     ENDED = "GUEST_ENDED"
-    """``name, cause, detail, evidence, status, ran, decision, stopped-by, bundle``: a guest's run ended, what that was
-    concluded from, and what follows from it."""
+    """``name, cause, detail, evidence, status, ran, decision, restart, stopped-by, bundle``: a guest's run ended, what
+    that was concluded from, what follows from it, and whether that is another run."""
     TROUBLE = "GUEST_TROUBLE"
     """``name, cause, detail, evidence, decision, bundle``: something is wrong with a guest that lives."""
     RECOVERED = "GUEST_RECOVERED"

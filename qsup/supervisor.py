@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from qsup.drill.plan import Kind as Drill
     from qsup.events import Event
     from qsup.fdstore import FdStore
+    from qsup.guest.measured import Measured
     from qsup.guest.view import GuestView
     from qsup.paths import Paths
     from qsup.proc.bounded import Keeper
@@ -279,6 +280,10 @@ class Supervisor:
             problems=tuple(str(problem) for problem in self._configuration.problems_of(name)),
             waiting_for=tuple(sorted(self._waiting.get(name, ()))),
         )
+
+    def measured(self) -> list[Measured]:
+        """What is to be measured of each guest, in the order of their names."""
+        return [self._actors[name].measured for name in self.names()]
 
     def configuration(self) -> Configuration:
         """What the files said when they were last read."""

@@ -6,21 +6,19 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
-import stat
 from typing import TYPE_CHECKING, Final
 
 from qsup.control.connection import Connection, Inbox, Limits
 from qsup.control.handlers import Handlers
+from qsup.endpoint import bind
 from qsup.errors import QsupError
 
 if TYPE_CHECKING:
+    import socket
+
     from qsup.control.facade import Alerts, Guests, History
 
 log: Final = logging.getLogger(__name__)
-
-LONGEST_PATH: Final = 107
-"""What ``sun_path`` of unix(7) holds, without the byte that ends it."""
 
 
 class ControlServer:
@@ -95,29 +93,3 @@ class ControlServer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("internal error in a control connection, which was closed", exc_info=error)
-
-
-def bind(path: str) -> socket.socket:
-    """A Unix socket bound to the path, for its owner only from the first moment; a socket left there is removed."""
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise QsupError(
-            f"{path} is too long for a socket ({LONGEST_PATH} bytes at most); choose another --runtime-dir"
-        )
-    try:
-        _remove_socket(path)
-        with contextlib.ExitStack() as on_failure:
-            listener = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            # Linux gives the path the mode that the socket has when it is bound: there is no moment of a wider one.
-            os.fchmod(listener.fileno(), 0o600)
-            listener.bind(path)
-            on_failure.pop_all()
-    except OSError as error:
-        raise QsupError(f"cannot listen on {path}: {error.strerror}") from error
-    return listener
-
-
-def _remove_socket(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise QsupError(f"cannot listen on {path}: something lies there that is no socket")
-        os.unlink(path)

@@ -17,6 +17,7 @@ from qsup.guest import effects as do
 from qsup.guest import inputs, record
 from qsup.guest.duties import duties
 from qsup.guest.hands import Hands
+from qsup.guest.measured import Measured
 from qsup.guest.restore import wants_start
 from qsup.guest.state import State
 from qsup.guest.step import step
@@ -116,6 +117,21 @@ class Actor:
     def qemu_version(self) -> str | None:
         """The version of the QEMU at the other end of the session."""
         return self.hands.line.session.version if self.hands.line else None
+
+    @property
+    def measured(self) -> Measured:
+        """What is to be measured of it."""
+        running, line = self.running, self.hands.line
+        return Measured(
+            spec=self.spec,
+            state=self.state,
+            launched=running.spec if running else None,
+            machine=running.record.machine if running else None,
+            identity=running.process.identity if running else None,
+            session=line.session if line else None,
+            condition=self._watching.condition,
+            latency=self.hands.latency.counted(),
+        )
 
     def settled(self) -> bool:
         """Whether no process lives, or it has answered, or it is known not to."""

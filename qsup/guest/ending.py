@@ -46,7 +46,7 @@ def process_ended(turn: Turn, death: Death) -> None:
         last_end=end, launch=None, connected=False, run_state=None,
         ending=None, descent=None, start_after=False, pending=None, ill=None,
     )  # fmt: skip
-    turn.do(Publish(Kind.ENDED, announcement(end)))
+    turn.do(Publish(Kind.ENDED, announcement(end, restart=decision.restart)))
     _follow(turn, ending, decision, restarted=restarted)
 
 
@@ -106,8 +106,8 @@ def _stopped_by(state: State) -> str | None:
     return state.descent.rung if state.descent else None
 
 
-def announcement(end: End) -> dict[str, object]:
-    """The data of the event that tells of an end."""
+def announcement(end: End, *, restart: bool) -> dict[str, object]:
+    """The data of the event that tells of an end; ``restart``: another run follows."""
     return {
         "cause": end.cause.value,
         "detail": end.detail,
@@ -115,6 +115,7 @@ def announcement(end: End) -> dict[str, object]:
         "status": str(end.status) if end.status else None,
         "ran": end.ran,
         "decision": end.decision,
+        "restart": restart,
         "stopped-by": end.stopped_by,
         "bundle": end.bundle,
     }

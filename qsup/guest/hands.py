@@ -23,6 +23,7 @@ from qsup.guest.panic import panic_message
 from qsup.guest.recorder import Recorder
 from qsup.guest.state import Launch
 from qsup.guest.unheard import current
+from qsup.histogram import Histogram
 from qsup.phase import Verb
 from qsup.proc import hoststate
 from qsup.proc.console import Console
@@ -66,6 +67,7 @@ class Hands:
         self.consoles: dict[str, Console] = {}
         self.agent: Agent | None = None
         self.recorder = Recorder(host.shelf, self.notice)
+        self.latency = Histogram()
         self._last: Running | None = None
         self._post = post
         self.go = go
@@ -169,7 +171,7 @@ class Hands:
 
     async def _open_line(self, running: Running, qmp: socket.socket, deadline: float, *, fresh: bool) -> None:
         panic, observer = partial(self._panic, running), self.recorder.rings.messages
-        line = Line(running, self._budget, self._post, panic, observer)
+        line = Line(running, self._budget, self._post, panic, observer, self.latency)
         try:
             await line.open(qmp, deadline)
             # QEMU was started with -S, so a fresh one needs not be asked.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from qsup.guest.launch import Running
+    from qsup.histogram import Histogram
     from qsup.qmp.client import Observer
 
 DECISIVE: Final = frozenset(
@@ -74,8 +75,10 @@ class Line:
         post: Callable[[Input], None],
         panic: Callable[[], str | None],
         observer: Observer | None = None,
+        latency: Histogram | None = None,
     ) -> None:
         self._observer = observer
+        self._latency = latency
         self._running = running
         self._panic = panic
         self._disk_error: tuple[float, object, object] = (-REPEATED, None, None)
@@ -93,7 +96,12 @@ class Line:
     async def open(self, qmp: socket.socket, deadline: float) -> None:
         """Shake hands. Raises QmpError."""
         self._session = await QmpSession.connect(
-            qmp, on_event=self._event, on_lost=self._lost, deadline=deadline, observer=self._observer
+            qmp,
+            on_event=self._event,
+            on_lost=self._lost,
+            deadline=deadline,
+            observer=self._observer,
+            latency=self._latency,
         )
 
     @property

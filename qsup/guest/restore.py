@@ -103,7 +103,7 @@ def _went_with_the_host(turn: Turn) -> None:
         decision=UNRULED[Cause.HOST_SHUTDOWN].rule,
     )
     turn.set(last_end=end)
-    turn.do(Publish(Kind.ENDED, announcement(end)))
+    turn.do(Publish(Kind.ENDED, announcement(end, restart=False)))
 
 
 def _missing(turn: Turn, restored: Restored) -> None:

@@ -67,11 +67,15 @@ class Watching:
         self._tasks: dict[Duty, asyncio.Task[None]] = {}
         self._courses: dict[str, HealthCourse] = {}
         self._sign: float | None = None
+        self.condition: Condition | None = None
+        """What is the matter with the process; None as long as nobody looks after it."""
 
     def look(self, duties: frozenset[Duty]) -> None:
         """Watch this, and nothing else."""
         for duty in self._tasks.keys() - duties:
             self._tasks.pop(duty).cancel()
+            if duty.watch is Watch.PULSE:
+                self.condition = None
         running = self._hands.running
         for duty in duties - self._tasks.keys():
             if running is not None:
@@ -142,15 +146,15 @@ class Watching:
 
     async def _pulse(self, running: Running, hang: Hang) -> None:
         subject = _Subject(self._hands, running, self._state)
-        course, before = Course(), Condition.WELL
+        course, self.condition = Course(), Condition.WELL
 
         def felt(sample: Sample) -> None:
-            nonlocal course, before
+            nonlocal course
             self._hands.recorder.rings.sampled(clock.wall(), sample)
             course = course.after(sample, hang)
             verdict = course.verdict(hang)
-            if verdict.condition is not before:
-                before = verdict.condition
+            if verdict.condition is not self.condition:
+                self.condition = verdict.condition
                 self._post(_pulse_of(verdict.condition, verdict.evidence))
 
         await PulseWatch(subject, hang, felt).run()

@@ -26,6 +26,7 @@ from qemu.qmp import (
 from qemu.qmp.qmp_client import GreetingError, NegotiationError
 
 from qsup.errors import QmpLost, QmpRefused, QmpUnanswered
+from qsup.histogram import Histogram
 from qsup.qmp.client import Client, NotQmpError
 from qsup.qmp.deadlines import deadline as deadline_of
 
@@ -90,6 +91,7 @@ class QmpSession:
         on_event: Callable[[QmpEvent], None],
         on_lost: Callable[[str], None],
         observer: Observer | None = None,
+        latency: Histogram | None = None,
     ) -> None:
         self.name = name
         self.malformed = 0
@@ -98,6 +100,7 @@ class QmpSession:
         self._on_event = on_event
         self._on_lost = on_lost
         self._client = Client(sock, self._event, observer)
+        self._latency = latency or Histogram()
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._urgent = asyncio.Semaphore(IN_FLIGHT)
         self._owed: set[asyncio.Task[object]] = set()
@@ -114,15 +117,16 @@ class QmpSession:
         on_lost: Callable[[str], None],
         deadline: float = 5.0,
         observer: Observer | None = None,
+        latency: Histogram | None = None,
     ) -> QmpSession:
         """Shake hands over a connected socket, which the session owns from now on.
 
         ``on_event`` is called for each event, in the order of the wire; ``on_lost`` once, when the session ends
         other than by :meth:`close`, with the reason. Raises QmpUnanswered or QmpLost, and does not call ``on_lost``
         then. ``name`` is what messages call the peer. ``observer`` sees all that goes over the wire, the handshake
-        included.
+        included; ``latency`` counts how long answers took.
         """
-        session = cls(sock, name, on_event, on_lost, observer)
+        session = cls(sock, name, on_event, on_lost, observer, latency)
         handshake = asyncio.ensure_future(session._client.connect(sock))
         in_time, why = False, ""
         try:
@@ -201,12 +205,14 @@ class QmpSession:
 
     def _issue(self, message: Message, *, oob: bool) -> asyncio.Task[object]:
         """Send a command for which a place is taken; the task ends with the answer or with the session."""
+        now = asyncio.get_running_loop().time
+        began = now()
 
         def settled(task: asyncio.Task[object]) -> None:
             self._owed.discard(task)
-            if not task.cancelled():
-                # Nobody may be waiting any more: the deadline had passed.
-                task.exception()
+            # Nobody may be waiting for what it raised any more: the deadline had passed.
+            if not task.cancelled() and isinstance(task.exception(), ExecuteError | None):
+                self._latency.observe(now() - began)
             (self._urgent if oob else self._places).release()
 
         task = asyncio.create_task(self._client.execute_msg(message))

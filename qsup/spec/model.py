@@ -34,6 +34,7 @@ from qsup.spec.tables.keeping import Crashes, History
 from qsup.spec.tables.limits import Limits
 from qsup.spec.tables.machine import Machine
 from qsup.spec.tables.memory import Memory
+from qsup.spec.tables.metrics import Metrics
 from qsup.spec.tables.nic import Nic
 from qsup.spec.tables.numa import Numa
 from qsup.spec.tables.panic import Panic
@@ -191,6 +192,7 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     ] = True
     crashes: Crashes = Crashes()
     history: History = History()
+    metrics: Metrics = Metrics()
     alert: Annotated[tuple[Alert, ...], Meta(max_length=64)] = ()
 
     def wrong(self) -> Iterator[Finding]:

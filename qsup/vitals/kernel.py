@@ -36,7 +36,7 @@ class Kernel:
         pid = identity.pid
         directory = f"{self._proc}/{pid}"
         try:
-            if _fields(_read(f"{directory}/stat"))[19] != b"%d" % identity.start_time:
+            if stat_fields(read(f"{directory}/stat"))[19] != b"%d" % identity.start_time:
                 return None
             tids = sorted(map(int, os.listdir(f"{directory}/task")), key=lambda tid: (tid != pid, tid))
         except (OSError, IndexError):
@@ -52,8 +52,8 @@ class Kernel:
         """A thread of a process; None if it has none such. ``closely`` reads what takes longer as well."""
         directory = f"{self._proc}/{pid}/task/{tid}"
         try:
-            stat = _read(f"{directory}/stat")
-            fields = _fields(stat)
+            stat = read(f"{directory}/stat")
+            fields = stat_fields(stat)
             state, ran = fields[0].decode(), (int(fields[11]) + int(fields[12])) * TICK
         except (OSError, IndexError, ValueError):
             return None
@@ -64,11 +64,11 @@ class Kernel:
     def _closely(self, directory: str, thread: Thread, *, main: bool) -> Thread:
         turns, waits_in = 0, ""
         with contextlib.suppress(OSError, IndexError, ValueError):
-            turns = int(_read(f"{directory}/schedstat").split()[2])
+            turns = int(read(f"{directory}/schedstat").split()[2])
         if main or thread.state == UNINTERRUPTIBLE:
             # Not told to those who may not trace the process; 0 is a thread that does not wait.
             with contextlib.suppress(OSError):
-                waits_in = _read(f"{directory}/wchan").decode(errors="replace")
+                waits_in = read(f"{directory}/wchan").decode(errors="replace")
         return Thread(
             tid=thread.tid, name=thread.name, state=thread.state, ran=thread.ran,
             turns=turns, waits_in="" if waits_in == "0" else waits_in,
@@ -79,13 +79,13 @@ class Kernel:
         counts = []
         for name in interfaces:
             with contextlib.suppress(OSError, ValueError):
-                counts.append(int(_read(f"{self._sys}/class/net/{name}/statistics/rx_bytes")))
+                counts.append(int(read(f"{self._sys}/class/net/{name}/statistics/rx_bytes")))
         return sum(counts) if counts else None
 
     def _frozen(self, directory: str) -> bool:
         """Whether the process's cgroup is frozen; with version 1 its threads are in state D instead."""
         with contextlib.suppress(OSError):
-            for line in _read(f"{directory}/cgroup").splitlines():
+            for line in read(f"{directory}/cgroup").splitlines():
                 if line.startswith(b"0::"):
                     return self._is_frozen(os.fsdecode(line[3:]))
         return False
@@ -93,7 +93,7 @@ class Kernel:
     def _is_frozen(self, cgroup: str) -> bool:
         for root in ("", "/unified"):
             with contextlib.suppress(OSError):
-                return b"frozen 1" in _read(f"{self._sys}/fs/cgroup{root}{cgroup}/cgroup.events").splitlines()
+                return b"frozen 1" in read(f"{self._sys}/fs/cgroup{root}{cgroup}/cgroup.events").splitlines()
         return False
 
     def _pressure(self) -> Pressure | None:
@@ -104,12 +104,12 @@ class Kernel:
 
     def _full(self, resource: str) -> float:
         """Seconds, out of ``full avg10=0.00 avg60=0.00 avg300=0.00 total=0``."""
-        text = _read(f"{self._proc}/pressure/{resource}").partition(b"full ")[2]
+        text = read(f"{self._proc}/pressure/{resource}").partition(b"full ")[2]
         return int(text.partition(b"total=")[2].split()[0]) / 1e6
 
 
-def _read(path: str) -> bytes:
-    """The beginning of a file. Plainly, as this is done often."""
+def read(path: str) -> bytes:
+    """The beginning of a file of the kernel's; raise OSError. Plainly, as this is done often."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, SIZE)
@@ -117,6 +117,6 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
-def _fields(stat: bytes) -> list[bytes]:
+def stat_fields(stat: bytes) -> list[bytes]:
     """The fields of a ``stat`` from the third, the state, on; the name before may hold anything."""
     return stat.rpartition(b")")[2].split()

@@ -121,7 +121,7 @@ PLACES: Final = {
     # The daemon itself.
     "daemon.claim": Place("qsup.daemon:_claim"),
     "daemon.bind": Place("qsup.control.server:bind"),
-    "daemon.old-socket": Place("qsup.control.server:_remove_socket"),
+    "daemon.old-socket": Place("qsup.endpoint:_remove_socket"),
     "daemon.listen": Place("qsup.control.server:ControlServer.start"),
     "daemon.ready": Place("qsup.daemon:Daemon._ready"),
     "daemon.close": Place("qsup.control.server:ControlServer.close"),

@@ -15,7 +15,7 @@ from qemu.qmp import ExecuteError, QMPClient
 from qsup.blackbox.shelf import Shelf
 from qsup.control.commands import COMMANDS
 from qsup.control.peer import Peer
-from qsup.control.server import bind
+from qsup.endpoint import bind
 from qsup.errors import QmpRefused, QsupError, Refused
 from qsup.events import Kind
 from qsup.phase import Verb

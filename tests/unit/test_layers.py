@@ -28,6 +28,8 @@ LEAVES: Final = frozenset(
         "errors",
         "events",
         "fdstore",
+        "histogram",
+        "loop",
         "notify",
         "paths",
         "phase",
@@ -66,6 +68,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "control": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "supervisor"}
     ),
+    "metrics": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "vitals", "guest"}),
     "watch": frozenset(),
     "install": frozenset(),
     "daemon": frozenset(
@@ -82,6 +85,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
             "alerts",
             "history",
             "journal",
+            "metrics",
         }
         | {"control", "watch", "install"}
     ),
@@ -106,7 +110,19 @@ SERVER_SIDE: Final = frozenset({"control.server", "control.handlers"})
 """The half of ``control`` that the command never loads: it would bring the whole daemon along."""
 
 PURE_PARTS: Final = frozenset(
-    {"spec", "argv", "importer", "checks", "vitals", "scope", "guest", "alerts", "history", "journal"}
+    {
+        "spec",
+        "argv",
+        "importer",
+        "checks",
+        "vitals",
+        "scope",
+        "guest",
+        "alerts",
+        "history",
+        "journal",
+        "metrics",
+    }
 )
 WITH_IO: Final = frozenset(
     {
@@ -148,6 +164,12 @@ WITH_IO: Final = frozenset(
         "journal.log",
         "journal.native",
         "journal.voices",
+        "metrics.ask",
+        "metrics.expose",
+        "metrics.gather",
+        "metrics.kernel",
+        "metrics.metrics",
+        "metrics.server",
         "scope.device",
         "scope.ground",
         "scope.listing",

@@ -106,13 +106,21 @@ def test_the_example_of_an_alert_is_one(tmp_path: Path) -> None:
     assert [alert.name for alert in found.daemon.alert] == ["ops"]
 
 
-def test_the_sample_of_an_alert_is_one_without_its_comment_signs(tmp_path: Path) -> None:
+def test_the_samples_of_tables_are_such_without_their_comment_signs(tmp_path: Path) -> None:
     sample = (ROOT / "configs/qsup.toml").read_text(encoding="utf-8")
-    text = re.sub(r"^# (\[\[alert\]\]|[a-z]+ = )", r"\1", sample, flags=re.MULTILINE)
+    text = re.sub(r"^# (\[[a-z\[\]]+$|[a-z]+ = )", r"\1", sample, flags=re.MULTILINE)
     (tmp_path / "qsup.toml").write_text(text)
     found = load(tmp_path)
     assert found.problems == ()
     assert [alert.name for alert in found.daemon.alert] == ["ops"]
+    assert found.daemon.metrics.listen == "127.0.0.1:9177"
+
+
+def test_the_example_of_metrics_is_one(tmp_path: Path) -> None:
+    (tmp_path / "qsup.toml").write_text(example("toml", "[metrics]"))
+    found = load(tmp_path)
+    assert found.problems == ()
+    assert found.daemon.metrics.listen == "127.0.0.1:9177"
 
 
 def test_a_message_is_as_shown() -> None:
