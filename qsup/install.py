@@ -43,7 +43,8 @@ def install(config: Path) -> int:
     if kept:
         _say(f"left as they are in {config}/profiles: {', '.join(kept)}")
     _run_where_systemd_runs(*MAKE, *READ)
-    _say("`systemctl enable --now qsupd` starts the daemon, now and at each boot")
+    _say("`systemctl enable --now qsupd qsup-guests` starts the daemon, now and at each boot,")
+    _say("and has all guests stopped in order when the host goes down")
     return 0
 
 

@@ -16,15 +16,14 @@ from qsup.checks import notify
 from qsup.drill.hold import hold
 from qsup.errors import GuestNotFound, LaunchError, QsupError, RecordError, Refused
 from qsup.events import Kind
+from qsup.fleet import Fleet
 from qsup.guest import launch
 from qsup.guest.actor import Actor
 from qsup.guest.describe import describe
 from qsup.guest.host import Host
 from qsup.guest.inputs import Due, Maintenance
-from qsup.guest.outcome import outcome
 from qsup.guest.record import read_launch
-from qsup.order import in_order
-from qsup.phase import ALIVE, Phase, Verb
+from qsup.phase import ALIVE
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc import lock
@@ -37,7 +36,6 @@ from qsup.spec.load import load
 from qsup.spec.model import GuestSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from qsup.argv.invocation import Invocation
@@ -49,14 +47,13 @@ if TYPE_CHECKING:
     from qsup.guest.measured import Measured
     from qsup.guest.view import GuestView
     from qsup.paths import Paths
+    from qsup.phase import Verb
     from qsup.proc.bounded import Keeper
     from qsup.proc.console import Console
     from qsup.spec.load import Configuration
 
 log = logging.getLogger(__name__)
 
-AT_REST: Final = frozenset({Phase.PAUSED, Phase.STOPPED, Phase.GAVE_UP, Phase.UNREACHABLE})
-"""Phases in which those who wait for a guest to be ready need not wait any longer."""
 ADOPTION: Final = 1.0
 """Seconds that QEMUs found alive have to answer before the daemon is ready without them; a hung one never does."""
 NO_TOKEN: Final = "0" * 16
@@ -110,7 +107,8 @@ class Supervisor:
         self._host.scopes.configure(self._configuration.daemon)
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
-        self._waiting: dict[str, set[str]] = {}
+        self.fleet = Fleet(self._actors, lambda: self._configuration.daemon.parallel_starts)
+        """What is done to many of the guests, or waited for."""
         self._drills: set[str] = set()
         self._reloading = asyncio.Lock()
         self._tasks: asyncio.TaskGroup
@@ -130,7 +128,7 @@ class Supervisor:
                     self._bring_to_life(spec)
                 await self._adopt_all()
                 self.adopted.set()
-                await self._start_all()
+                await self.fleet.start_due(self.names(), lambda actor: actor.wants_start)
                 await asyncio.Event().wait()
 
     def _take_notices(self) -> None:
@@ -198,28 +196,6 @@ class Supervisor:
             self.bus.publish(Kind.NOTICE, name=name, message=str(error))
         return GuestSpec(name=name)
 
-    async def _start_all(self) -> None:
-        """Start what should run, in the order of ``after``, only so many at once."""
-        due = {name: actor.spec.after for name, actor in self._actors.items() if actor.wants_start}
-        places = asyncio.Semaphore(self._configuration.daemon.parallel_starts)
-
-        async def start(name: str) -> None:
-            actor = self._actors.get(name)
-            # While it waited for its turn it may have been forgotten, or an operator may have stopped it.
-            if actor is not None and actor.wants_start:
-                with contextlib.suppress(GuestNotFound):
-                    await self._start_due(actor, places)
-
-        await in_order(due, start, self._waiting)
-
-    async def _start_due(self, actor: Actor, places: asyncio.Semaphore) -> None:
-        """Start one guest in its place among those that start; return when nobody needs to wait for it any longer."""
-        async with places:
-            actor.post(Due())
-            await actor.until(lambda: actor.state.phase is not Phase.STOPPED or not actor.wants_start)
-            await actor.until(lambda: actor.state.phase is not Phase.STARTING)
-        await actor.until(lambda: actor.state.ready or actor.state.phase in AT_REST)
-
     def _bury_orphan(self, event: Event) -> None:
         """A guest whose file has gone is forgotten once its QEMU has ended."""
         if event.kind is Kind.PHASE and event.guest is not None:
@@ -278,7 +254,7 @@ class Supervisor:
             file=self._configuration.files.get(name),
             orphaned=self._is_orphan(name),
             problems=tuple(str(problem) for problem in self._configuration.problems_of(name)),
-            waiting_for=tuple(sorted(self._waiting.get(name, ()))),
+            waiting_for=tuple(sorted(self.fleet.waiting.get(name, ()))),
         )
 
     def measured(self) -> list[Measured]:
@@ -343,64 +319,6 @@ class Supervisor:
             return await hold(actor, kind)
         finally:
             self._drills.discard(name)
-
-    async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
-        """Wait until the deed of an accepted verb is done; say how. Raises QsupError if it failed.
-
-        ``ready``: a start is done only when the guest is ready.
-        """
-        actor = self._actor(name)
-        began = clock.now()
-        await actor.until(lambda: outcome(verb, actor.state, ready=ready) is not None)
-        result = outcome(verb, actor.state, ready=ready)
-        assert result is not None, "until() returned before its condition held"  # noqa: S101 - a bug
-        if not result.ok:
-            raise QsupError(f"{name}: {result.text}")
-        took = clock.now() - began
-        return f"{result.text} after {took:.1f} s" if took >= 0.1 else result.text
-
-    async def start_many(
-        self, names: list[str], *, by: str, ready: bool = False
-    ) -> dict[str, str | QsupError]:
-        """Start guests in the order of ``after``, a few at a time; what became of each."""
-        places = asyncio.Semaphore(self._configuration.daemon.parallel_starts)
-        order = {name: self._actor(name).spec.after for name in names}
-        awaited = {other for others in order.values() for other in others}
-
-        async def start(name: str) -> str:
-            async with places:
-                await self.command(name, Verb.START, by=by)
-                told = await self.finished(name, Verb.START)
-            waits = ready or name in awaited
-            return await self.finished(name, Verb.START, ready=True) if waits else told
-
-        return await self._many(names, order, start)
-
-    async def stop_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
-        """Stop guests, each before those that it comes after; what became of each."""
-        later: dict[str, tuple[str, ...]] = {
-            name: tuple(other for other in names if name in self._actor(other).spec.after) for name in names
-        }
-
-        async def stop(name: str) -> str:
-            await self.command(name, Verb.STOP, by=by)
-            return await self.finished(name, Verb.STOP)
-
-        return await self._many(names, later, stop)
-
-    async def _many(
-        self, names: list[str], order: dict[str, tuple[str, ...]], deed: Callable[[str], Awaitable[str]]
-    ) -> dict[str, str | QsupError]:
-        results: dict[str, str | QsupError] = {}
-
-        async def one(name: str) -> None:
-            try:
-                results[name] = await deed(name)
-            except QsupError as error:
-                results[name] = error
-
-        await in_order(order, one, self._waiting)
-        return {name: results[name] for name in names}
 
     async def qmp(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
         """Execute a QMP command on a guest's QEMU. Raises QmpError."""

@@ -67,6 +67,9 @@ class Options(argparse.Namespace):
     strict: bool = False
     why: bool = False
     guest: str | None = None
+    budget: float | None = None
+    plan: bool = False
+    due: bool = False
 
 
 def parse(words: list[str]) -> Options:
@@ -76,6 +79,8 @@ def parse(words: list[str]) -> Options:
     verb = VERBS[options.verb]
     if verb.guests == SOME and bool(options.guests) == options.all:
         parser.error(f"{options.verb} needs either guests or --all")
+    if options.plan and options.budget is None:
+        parser.error("--plan shows how the time of --budget would be shared")
     return options
 
 
@@ -134,6 +139,28 @@ def _add_acting(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout", type=duration, metavar="TIME", help="how long to wait: 30s, 5min, or seconds"
+    )
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--due",
+        action="store_true",
+        help="only those that should run: stopped with --budget, or not yet started since the host came up",
+    )
+
+
+def _add_stop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        type=duration,
+        metavar="TIME",
+        help="have all of them gone after this time, which they share, and start again with the host",
+    )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="only show how the time would be shared, and fail (1) if some may be cut short",
     )
 
 
@@ -313,6 +340,8 @@ def _add_completion(parser: argparse.ArgumentParser) -> None:
 
 
 _SPECIAL: Final = {
+    "start": _add_start,
+    "stop": _add_stop,
     "new": _add_new,
     "set": _add_set,
     "edit": _add_config,

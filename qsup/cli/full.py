@@ -12,7 +12,7 @@ from qsup.cli.arguments import Options, parse
 from qsup.cli.output import complain, show, show_json
 from qsup.cli.reply import report, show_text
 from qsup.cli.verbs import VERBS
-from qsup.control.client import Client
+from qsup.control.client import HANDSHAKE, Client
 from qsup.errors import DaemonUnreachable, QsupError, UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def client(options: Options) -> Client:
 def _rendered(options: Options) -> int:
     """Verbs whose answer the daemon renders, unless JSON is asked for."""
     verb = VERBS[options.verb]
+    if options.plan:
+        return _stop_plan(options)
     arguments: dict[str, Any] = {}
     if options.guests or options.all:
         arguments["names"] = ["*"] if options.all else options.guests
@@ -62,15 +64,37 @@ def _rendered(options: Options) -> int:
             arguments["ready"] = True
         if options.timeout is not None:
             arguments["timeout"] = options.timeout
+        if options.due:
+            arguments["due"] = True
+        if options.budget is not None:
+            arguments["budget"] = options.budget
     with client(options) as daemon:
-        # How long a guest may take is for the daemon to say; questions it answers at once.
-        answer = daemon.call(verb.command, arguments, **({"timeout": None} if verb.acts else {}))
+        answer = daemon.call(
+            verb.command, arguments, **({"timeout": _patience(options)} if verb.acts else {})
+        )
     if not options.json:
         return show_text(answer)
     show_json(answer)
     if verb.acts:
         return max((outcome["exit"] for outcome in answer), default=0)
     return int(options.verb == "status" and any(guest["phase"] == "gave-up" for guest in answer))
+
+
+def _patience(options: Options) -> float | None:
+    """How long a guest may take is for the daemon to say, unless there is a time by which the host goes down."""
+    return None if options.budget is None else options.budget + HANDSHAKE
+
+
+def _stop_plan(options: Options) -> int:
+    arguments: dict[str, Any] = {"budget": options.budget}
+    if options.guests:
+        arguments["names"] = options.guests
+    with client(options) as daemon:
+        if options.json:
+            answer = daemon.call("query-stop-plan", arguments)
+            show_json(answer)
+            return int(not answer["enough"])
+        return show_text(daemon.call("query-stop-plan", {**arguments, "format": "text"}))
 
 
 def _drill(options: Options) -> int:

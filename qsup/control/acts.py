@@ -9,9 +9,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from qsup.control.commands import GuestRestart, GuestStart
+from qsup.control.commands import GuestRestart, GuestStart, GuestStop
 from qsup.control.results import Outcome
-from qsup.errors import QsupError, TimedOut
+from qsup.errors import QsupError, TimedOut, UsageError
+from qsup.fleet import Stopped
 from qsup.phase import Phase, Verb
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from qsup.control.facade import Guests
     from qsup.guest.view import GuestView
 
-    Deed = asyncio.Future[Mapping[str, str | QsupError]]
+    Told = str | Stopped | QsupError
+    Deed = asyncio.Future[Mapping[str, Told]]
 
 log: Final = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ class Acts:
 
     async def one(self, name: str, act: Act, by: str) -> Outcome:
         """Do the verb for one guest; raise QsupError if it is refused, fails or takes too long."""
+        if _due(act) or _within(act) is not None:
+            raise UsageError("Parameters 'due' and 'budget' are for 'names', not for 'name'")
         accepted = await self._guests.command(name, act.VERB, by=by)
         return Outcome(
             name=name, done=True, message=await self._finished(name, act) if act.wait else accepted
@@ -48,7 +52,7 @@ class Acts:
 
     async def many(self, names: list[str], act: Act, by: str) -> list[Outcome]:
         """Do the verb for each; a failure becomes that guest's outcome."""
-        if act.VERB in (Verb.START, Verb.STOP) and len(names) > 1:
+        if act.VERB in (Verb.START, Verb.STOP) and (len(names) > 1 or _within(act) or _due(act)):
             return await self._in_order(names, act, by)
         # All are accepted before any is waited for, so that the slowest guest alone makes the time.
         return list(await asyncio.gather(*(self._outcome(name, act, by) for name in names)))
@@ -63,15 +67,12 @@ class Acts:
         deadline = _deadline(act)
         try:
             async with asyncio.timeout(deadline):
-                return await self._guests.finished(name, act.VERB, ready=_until_ready(act))
+                return await self._guests.fleet.finished(name, act.VERB, ready=_until_ready(act))
         except TimeoutError:
             raise _timed_out(name, act.VERB, deadline) from None
 
     async def _in_order(self, names: list[str], act: Act, by: str) -> list[Outcome]:
-        if act.VERB is Verb.START:
-            deed = asyncio.ensure_future(self._guests.start_many(names, by=by, ready=_until_ready(act)))
-        else:
-            deed = asyncio.ensure_future(self._guests.stop_many(names, by=by))
+        deed: Deed = asyncio.ensure_future(self._deed(names, act, by))
         self._deeds.add(deed)
         deed.add_done_callback(self._deeds.discard)
         deed.add_done_callback(_report)
@@ -84,11 +85,30 @@ class Acts:
             return [_outcome_so_far(self._guests.view(name), act.VERB, deadline) for name in names]
         return [_told(name, deed.result().get(name)) for name in names]
 
+    async def _deed(self, names: list[str], act: Act, by: str) -> Mapping[str, Told]:
+        fleet = self._guests.fleet
+        if act.VERB is Verb.START:
+            if _due(act):
+                return await fleet.start_again(names, by=by)
+            return await fleet.start_many(names, by=by, ready=_until_ready(act))
+        budget = _within(act)
+        if budget is not None:
+            return await fleet.stop_within(names, budget, by=by)
+        return await fleet.stop_many(names, by=by)
+
 
 def _report(deed: Deed) -> None:
     """Log what nobody may be left to hear: a bug in a deed whose client did not wait."""
     if not deed.cancelled() and (error := deed.exception()):
         log.error("a command to several guests failed", exc_info=error)
+
+
+def _within(act: Act) -> float | None:
+    return act.budget if isinstance(act, GuestStop) else None
+
+
+def _due(act: Act) -> bool:
+    return isinstance(act, GuestStart) and act.due
 
 
 def _until_ready(act: Act) -> bool:
@@ -115,8 +135,10 @@ def _outcome_so_far(view: GuestView, verb: Verb, deadline: float | None) -> Outc
     return Outcome.failed(view.name, _timed_out(view.name, verb, deadline))
 
 
-def _told(name: str, told: str | QsupError | None) -> Outcome:
+def _told(name: str, told: Told | None) -> Outcome:
     match told:
+        case Stopped(text, cut_short):
+            return Outcome(name=name, done=True, message=text, cut_short=cut_short)
         case QsupError():
             return Outcome.failed(name, told)
         case None:

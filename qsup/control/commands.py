@@ -84,21 +84,41 @@ class Act(Selection, frozen=True):
 class GuestStart(Act, frozen=True):
     """Starts a guest that has no process, and wants it running from now on.
 
-    Done when its vCPUs run; with ``ready`` when it is ready, for which its own file sets the limit.
+    Done when its vCPUs run; with ``ready`` when it is ready, for which its own file sets the limit. With ``due`` it is
+    only started if it should run: as it was stopped within a ``budget``, or as its turn has not come since the host
+    came up.
     """
 
     NAME = "guest-start"
     VERB = Verb.START
     DEADLINE = 60.0
     ready: bool = False
+    due: bool = False
 
 
 class GuestStop(Act, frozen=True):
-    """Stops a guest by its stop ladder, and wants it stopped from now on. Done when no process is left."""
+    """Stops a guest by its stop ladder, and wants it stopped from now on. Done when no process is left.
+
+    With a ``budget``, seconds, all that are named are gone after that: their ladders are shortened, as
+    ``query-stop-plan`` tells; and they are not stopped for good, but started again with the host.
+    """
 
     NAME = "guest-stop"
     VERB = Verb.STOP
     DEADLINE = None  # The guest's own ladder ends in SIGKILL.
+    budget: Seconds | None = None
+
+
+class QueryStopPlan(Command, frozen=True):
+    """How a ``budget``, seconds, would be shared if all guests, or those that the globs match, were stopped.
+
+    It counts those that run, and those that should.
+    """
+
+    NAME = "query-stop-plan"
+    budget: Seconds
+    names: Globs | None = None
+    format: Format = "json"
 
 
 class GuestRestart(Act, frozen=True):
@@ -290,7 +310,7 @@ class QuerySchema(Command, frozen=True):
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
     QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestDrill, GuestArgv, GuestQmp, GuestLog, GuestConsole,
-    CheckConfig, ReloadConfig, QueryEvents, QueryHistory, QueryCrashes, QueryCrash, CrashRead, AlertTest,
+    CheckConfig, ReloadConfig, QueryStopPlan, QueryEvents, QueryHistory, QueryCrashes, QueryCrash, CrashRead, AlertTest,
     QueryVersion, QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}

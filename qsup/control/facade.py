@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from qsup.argv.invocation import Invocation
     from qsup.blackbox.shelf import Shelf
+    from qsup.budget import Plan
     from qsup.bus import Bus
     from qsup.drill.hold import Report
     from qsup.drill.plan import Kind as Drill
     from qsup.errors import QsupError
+    from qsup.fleet import Stopped
     from qsup.guest.view import GuestView
     from qsup.history.kept import Account
     from qsup.phase import Verb
@@ -106,6 +108,32 @@ class History(Protocol):
         """What is kept of a guest from ``since`` (wall time) on, the newest ``limit`` events; raise QsupError."""
 
 
+class Fleet(Protocol):
+    """What is done to many guests, each of which may fail alone; and the wait for what was asked of one."""
+
+    async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
+        """Wait until the verb's deed is done and say how; raise QsupError if it failed."""
+
+    async def start_many(
+        self, names: list[str], *, by: str, ready: bool = False
+    ) -> Mapping[str, str | QsupError]:
+        """Start guests in their order, wait for each, and tell what became of each."""
+
+    async def start_again(self, names: list[str], *, by: str) -> Mapping[str, str | QsupError]:
+        """Start in their order those that should run, wait for each, and tell what became of each."""
+
+    async def stop_many(self, names: list[str], *, by: str) -> Mapping[str, str | QsupError]:
+        """Stop guests in reverse order, wait for each, and tell what became of each."""
+
+    async def stop_within(
+        self, names: list[str], budget: float, *, by: str
+    ) -> Mapping[str, Stopped | QsupError]:
+        """Stop guests in reverse order within so many seconds, not for good, and tell what became of each."""
+
+    def stop_plan(self, names: list[str], budget: float) -> Plan:
+        """How the time would be shared."""
+
+
 class Guests(Protocol):
     """All guests, and what can be asked of them. A name that no guest has raises GuestNotFound everywhere."""
 
@@ -121,6 +149,10 @@ class Guests(Protocol):
     def crashes(self) -> Shelf:
         """What is known of abnormal ends."""
 
+    @property
+    def fleet(self) -> Fleet:
+        """What can be done to many of them, or waited for."""
+
     def names(self) -> list[str]:
         """All names, sorted."""
 
@@ -130,22 +162,11 @@ class Guests(Protocol):
     async def command(self, name: str, verb: Verb, *, by: str) -> str:
         """Accept a verb and say in a sentence what was accepted; raise Refused if the phase forbids it."""
 
-    async def finished(self, name: str, verb: Verb, *, ready: bool = False) -> str:
-        """Wait until the verb's deed is done and say how; raise QsupError if it failed."""
-
     async def maintain(self, name: str, seconds: float, *, by: str) -> str:
         """Take a guest for under maintenance for a time, or no longer if that is 0; say what was accepted."""
 
     async def drill(self, name: str, kind: Drill, *, by: str) -> Report:
         """Hold a fire drill with a guest and tell how it went; raise Refused if it may not be held."""
-
-    async def start_many(
-        self, names: list[str], *, by: str, ready: bool = False
-    ) -> Mapping[str, str | QsupError]:
-        """Start guests in their order, wait for each, and tell what became of each."""
-
-    async def stop_many(self, names: list[str], *, by: str) -> Mapping[str, str | QsupError]:
-        """Stop guests in reverse order, wait for each, and tell what became of each."""
 
     async def qmp(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
         """Pass a command to the guest's QEMU; raise QmpError."""

@@ -24,6 +24,7 @@ from qsup.control.results import (
     Log,
     Outcome,
     Reloaded,
+    StopPlan,
     Text,
     Why,
 )
@@ -65,6 +66,7 @@ class Handlers:
             c.GuestLog: self._guest_log,
             c.CheckConfig: self._check_config,
             c.ReloadConfig: self._reload_config,
+            c.QueryStopPlan: self._query_stop_plan,
             c.QueryEvents: self._query_events,
             c.QueryCrashes: crashes.query_crashes,
             c.QueryCrash: crashes.query_crash,
@@ -165,6 +167,11 @@ class Handlers:
             removed=tuple(found.removed),
             problems=_texts(found.problems),
         )
+
+    async def _query_stop_plan(self, query: c.QueryStopPlan, _by: str) -> StopPlan | Text:
+        names = matching(self._guests.names(), query.names)
+        plan = StopPlan.of(self._guests.fleet.stop_plan(names, query.budget))
+        return render.stop_plan(plan) if query.format == "text" else plan
 
     async def _query_events(self, query: c.QueryEvents, _by: str) -> Events:
         recent = self._guests.bus.recent

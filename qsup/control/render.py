@@ -12,7 +12,7 @@ from qsup.phase import Phase
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qsup.control.results import Drill, Outcome, Why
+    from qsup.control.results import Drill, Outcome, StopPlan, Why
     from qsup.guest.view import EndView, GuestView
 
 
@@ -130,7 +130,31 @@ def outcomes(results: list[Outcome]) -> Text:
     lines = {True: "", False: ""}
     for outcome in results:
         lines[outcome.done] += f"{outcome.name}: {_without_name(outcome)}\n"
+    cut = [outcome.name for outcome in results if outcome.cut_short]
+    if cut:
+        lines[False] += f"cut short, for want of time: {', '.join(cut)}\n"
     return Text(exit=worst(results), text=lines[True], errors=lines[False])
+
+
+def stop_plan(plan: StopPlan) -> Text:
+    """``qsup stop --plan``: a line a guest, and whether the time is enough."""
+    rows = [
+        (one.name, f"{one.need:g} s", f"{one.share:.1f} s", f"after {one.latest:.1f} s")
+        for one in plan.guests
+    ]
+    cells = table(("NAME", "NEEDS", "HAS FOR SURE", "GONE"), rows) if rows else []
+    text = "".join("  ".join(line).rstrip() + "\n" for line in cells)
+    if plan.enough:
+        return Text(
+            exit=0, text=f"{text}{plan.budget:g} s are enough: {plan.needed:.1f} s are needed at most\n"
+        )
+    short = ", ".join(one.name for one in plan.guests if one.share < one.need)
+    return Text(
+        exit=1,
+        text=text,
+        errors=f"{plan.budget:g} s are too short: by their files guests may take {plan.needed:.1f} s;"
+        f" to be cut short, if they take it: {short}\n",
+    )
 
 
 def _without_name(outcome: Outcome) -> str:

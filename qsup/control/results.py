@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qsup.argv.invocation import Invocation
+    from qsup.budget import Plan
     from qsup.control.facade import Delivery
     from qsup.drill.hold import Report
     from qsup.errors import QsupError
@@ -163,11 +164,48 @@ class Outcome(Result, frozen=True):
     error: str | None = None
     """The error's class, if it failed."""
     exit: int = 0
+    cut_short: bool = False
+    """It was stopped within one time with others, and had less of it than its file gives it."""
 
     @classmethod
     def failed(cls, name: str, error: QsupError) -> Self:
         """The outcome of a verb that failed for this guest."""
         return cls(name=name, done=False, message=str(error), error=error.wire_class, exit=error.exit_code)
+
+
+class Shared(Result, frozen=True):
+    """What a guest has of a time that all have, in seconds: ``latest`` counts from the beginning of the stop."""
+
+    name: str
+    need: float
+    share: float
+    latest: float
+
+
+class StopPlan(Result, frozen=True):
+    """How a time is shared, and how much there would have to be for none to be cut short; all in seconds."""
+
+    budget: float
+    needed: float
+    enough: bool
+    guests: tuple[Shared, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """The wire form of a plan, in the order in which guests are gone at the latest."""
+        rows = sorted(plan.shares.items(), key=lambda item: (item[1].latest, item[0]))
+        shared = (
+            Shared(
+                name=name,
+                need=round(one.need, 3),
+                share=round(one.share, 3),
+                latest=round(one.latest, 3),
+            )
+            for name, one in rows
+        )
+        return cls(
+            budget=plan.budget, needed=round(plan.needed, 3), enough=not plan.short, guests=tuple(shared)
+        )
 
 
 class Expectation(Result, frozen=True):

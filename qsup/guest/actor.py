@@ -142,6 +142,11 @@ class Actor:
         """Whether it is to be started as the daemon starts."""
         return wants_start(self.state, autostart=self.spec.autostart, same_boot=self.same_boot)
 
+    @property
+    def due(self) -> bool:
+        """Whether it is to be started when somebody wants everything to run that should."""
+        return self.wants_start or (self.state.phase is Phase.STOPPED and self.state.leave is not None)
+
     def console(self, serial: str) -> Console:
         """The supervisor's end of a serial port of the declared or running guest."""
         return self.hands.console(serial)

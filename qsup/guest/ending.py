@@ -57,6 +57,8 @@ def _decision(turn: Turn, cause: Cause) -> Decision:
         return Decision(restart=True, rule="an operator wants it started again")
     if state.wanted is Wanted.STOPPED:
         return Decision(restart=False, rule="an operator wants it stopped")
+    if state.leave is not None:
+        return Decision(restart=False, rule="all guests are being stopped")
     if cause in FAILURES or policy.policy is Restart.ALWAYS:
         turn.set(
             failures=within_window((*state.failures, turn.env.now), policy, turn.env.now),

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from qsup.cause import Cause
-from qsup.guest.state import Launch
+from qsup.guest.state import Launch, Leave
 from qsup.phase import Verb
 from qsup.proc.status import ExitStatus
 
@@ -19,6 +19,8 @@ class Command(msgspec.Struct, frozen=True):
     by: str
     lasting: bool = True
     """Whether a stop is the operator's word on the guest from now on; else it is started again with the host."""
+    leave: Leave | None = None
+    """A stop with all other guests."""
 
 
 class Due(msgspec.Struct, frozen=True):

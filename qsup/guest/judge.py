@@ -60,6 +60,8 @@ def _operator(state: State) -> Ending | None:
     ours = state.ending is not None and state.wanted is Wanted.RUNNING and not state.start_after
     if state.descent is None or ours:
         return None
+    if state.leave is not None and state.leave.host_down:
+        return Ending(Cause.HOST_SHUTDOWN, f"the host goes down; stopped by {state.descent.rung or 'qsup'}")
     return Ending(Cause.OPERATOR, f"stopped by {state.descent.rung or 'an operator'}")
 
 

@@ -2,6 +2,9 @@
 
 ``stop.methods`` are tried in order, the last one again every ``stop.repeat``, until ``stop.timeout`` is over or
 the guest has powered itself off; then follow QMP's ``quit``, SIGTERM and SIGKILL, each with ``PATIENCE``.
+
+When all guests are stopped within one time, a guest may have less than that. Then what it has is shared out anew: the
+hard rungs have a tenth of it each, and the guest itself the rest.
 """
 
 from __future__ import annotations
@@ -14,12 +17,16 @@ from qsup.guest.state import Descent
 from qsup.guest.turn import DEADLINE, HARD, PRESS
 from qsup.phase import Phase
 from qsup.spec.policy import StopMethod
+from qsup.units import Duration
 
 if TYPE_CHECKING:
     from qsup.guest.turn import Turn
+    from qsup.spec.model import GuestSpec
 
 PATIENCE: Final = 5.0
 """Seconds that each of the hard rungs has before the next; QEMU quits within milliseconds when it is well."""
+HASTE: Final = 0.1
+"""The share of a guest's time, where that is short, that each of the hard rungs has."""
 QUIT: Final = "quit"
 SIGTERM: Final = "SIGTERM"
 SIGKILL: Final = "SIGKILL"
@@ -41,6 +48,39 @@ def descend(turn: Turn, reason: str) -> None:
             turn.qmp("cont")
         turn.do(Arm(DEADLINE, float(turn.env.spec.stop.timeout)))
         press(turn)
+    hurry(turn)
+
+
+def need(spec: GuestSpec) -> float:
+    """The seconds that the whole ladder may take by the guest's file, to SIGKILL."""
+    asking = float(spec.stop.timeout) if spec.stop.methods else 0.0
+    return asking + 2 * PATIENCE
+
+
+def is_hard(spec: GuestSpec, rung: str | None) -> bool:
+    """Whether a guest that this rung has ended would have had a chance to end otherwise."""
+    return rung in (SIGTERM, SIGKILL) or (rung == QUIT and bool(spec.stop.methods))
+
+
+def hurry(turn: Turn) -> None:
+    """Have the ladder end by the time that the guest has to be gone, if there is one."""
+    if turn.state.leave is None or turn.state.descent is None:
+        return
+    left = max(0.0, turn.state.leave.until - turn.env.now)
+    if turn.descent.rung in (QUIT, SIGTERM):
+        turn.do(Arm(HARD, _patience(turn)))
+    elif turn.descent.rung not in ("", SIGKILL):
+        since = turn.env.now - turn.descent.began
+        asking = float(turn.env.spec.stop.timeout) - since
+        turn.do(Arm(DEADLINE, max(0.0, min(asking, left - 2 * min(PATIENCE, HASTE * left)))))
+
+
+def _patience(turn: Turn) -> float:
+    """The seconds that the present hard rung has before the next."""
+    if turn.state.leave is None:
+        return PATIENCE
+    rungs = 2 if turn.descent.rung == QUIT else 1
+    return min(PATIENCE, max(0.0, turn.state.leave.until - turn.env.now) / rungs)
 
 
 def press(turn: Turn) -> None:
@@ -67,7 +107,8 @@ def agent_failed(turn: Turn, error: str) -> None:
 
 def time_is_up(turn: Turn) -> None:
     """The guest had its time; now QEMU is told."""
-    turn.notice(f"the guest did not stop within {turn.env.spec.stop.timeout}; QEMU is told to quit")
+    took = Duration(round(turn.env.now - turn.descent.began, 1))
+    turn.notice(f"the guest did not stop within {took}; QEMU is told to quit")
     if turn.state.connected:
         quit_qemu(turn)
     else:
@@ -105,4 +146,4 @@ def sigkill(turn: Turn) -> None:
 def _rung(turn: Turn, rung: str) -> None:
     began = turn.descent.began if turn.state.descent else turn.env.now
     turn.set(descent=Descent(rung, len(turn.env.spec.stop.methods), 1, began))
-    turn.do(Cancel(PRESS), Cancel(DEADLINE), Arm(HARD, PATIENCE))
+    turn.do(Cancel(PRESS), Cancel(DEADLINE), Arm(HARD, _patience(turn)))

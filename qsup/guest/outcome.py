@@ -57,7 +57,7 @@ def _stopped(state: State) -> Outcome | None:
     if state.phase is Phase.STOPPED:
         end = state.last_end
         return Outcome(ok=True, text=f"stopped by {end.stopped_by}" if end and end.stopped_by else "stopped")
-    if state.wanted is Wanted.RUNNING:
+    if state.wanted is Wanted.RUNNING and state.leave is None:
         return Outcome(ok=False, text=f"{state.phase}: somebody wants it running again")
     return None
 

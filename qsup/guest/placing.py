@@ -17,7 +17,7 @@ import msgspec
 from qsup.argv.process import uuid_of
 from qsup.blackbox.figures import of_cgroup
 from qsup.errors import ScopeError
-from qsup.guest.ladder import PATIENCE
+from qsup.guest.ladder import need
 from qsup.proc import cgroup, memory
 from qsup.proc.family import family
 from qsup.scope.ground import Way
@@ -136,7 +136,7 @@ class Placing:
             uuid=UUID(uuid_of(spec)),
             limits=limits,
             disks={name: disk.file for name, disk in spec.disk.items() if disk.file is not None},
-            patience=float(spec.stop.timeout) + 2 * PATIENCE + MARGIN,
+            patience=need(spec) + MARGIN,
         )
 
     @staticmethod

@@ -87,7 +87,7 @@ def _after_reboot(turn: Turn) -> None:
         return
     if state.phase in ALIVE:
         _went_with_the_host(turn)
-    turn.set(launch=None, ending=None, descent=None, start_after=False, next_try=None)
+    turn.set(launch=None, ending=None, descent=None, leave=None, start_after=False, next_try=None)
     if turn.state.phase is not Phase.STOPPED:
         turn.enter(Phase.STOPPED, "the host was restarted")
 
@@ -126,10 +126,10 @@ def wants_start(state: State, *, autostart: bool, same_boot: bool) -> bool:
     """Whether a guest without a process is to be started as the daemon starts. Pure.
 
     An operator's last word counts for ever; without one, ``autostart``. Within one boot of the host, a guest
-    that came to rest by its own policy stays there.
+    that came to rest by its own policy stays there, and so does one that was stopped with all others.
     """
     if state.phase is not Phase.STOPPED:
         return False
-    if same_boot and state.last_end is not None:
+    if same_boot and (state.last_end is not None or state.leave is not None):
         return False
     return state.wanted is Wanted.RUNNING if state.commanded else autostart

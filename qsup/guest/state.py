@@ -52,6 +52,15 @@ class Descent(msgspec.Struct, frozen=True):
     began: float
 
 
+class Leave(msgspec.Struct, frozen=True):
+    """It is stopped with all other guests, not for good, and has been until it is started again."""
+
+    until: float
+    """When no process may be left: its share of the time that all have."""
+    host_down: bool
+    """The host itself goes down."""
+
+
 class DiskTrouble(msgspec.Struct, frozen=True):
     """The last error of a disk that QEMU told of."""
 
@@ -127,6 +136,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     run_state: str | None = None
     ending: Ending | None = None
     descent: Descent | None = None
+    leave: Leave | None = None
     start_after: bool = False
     """When the process is gone, start again: an operator's restart, or a start during a stop."""
     pending: str | None = None

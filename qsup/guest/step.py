@@ -86,15 +86,16 @@ def _lasting(state: State) -> tuple[object, ...]:
     """What the next daemon must know and cannot ask QEMU; a disk is waited for only when this changes."""
     return (
         None if state.phase in ASKABLE else state.phase, state.wanted, state.commanded, state.ending,
-        state.descent is None, state.start_after, state.failures, state.streak, state.resets, state.next_try,
-        state.last_end, state.restarts, state.maintenance, (state.launch and state.launch.ready_after) or None,
+        state.descent is None, state.leave, state.start_after, state.failures, state.streak, state.resets,
+        state.next_try, state.last_end, state.restarts, state.maintenance,
+        (state.launch and state.launch.ready_after) or None,
     )  # fmt: skip
 
 
 def _dispatch(turn: Turn, happened: i.Input) -> None:
     match happened:
-        case i.Command(verb, by, lasting):
-            verbs.obey(turn, verb, by, lasting=lasting)
+        case i.Command(verb, by, lasting, leave):
+            verbs.obey(turn, verb, by, lasting=lasting, leave=leave)
         case i.Due():
             _due(turn)
         case i.Spawned():

@@ -136,7 +136,7 @@ class Turn:
         self.do(*(Cancel(name) for name in TIMERS))
         self.set(
             launch=Launch(token="", booted_at=self.env.now), connected=False, run_state=None, ending=None, descent=None,
-            start_after=False, pending=None, trouble=None, next_try=None, ill=None,
+            leave=None, start_after=False, pending=None, trouble=None, next_try=None, ill=None,
         )  # fmt: skip
         self.enter(Phase.STARTING, reason)
         self.do(Spawn())

@@ -15,6 +15,7 @@ from qsup.spec.policy import Reaction
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qsup.guest.state import Leave
     from qsup.guest.turn import Turn
     from qsup.spec.model import GuestSpec
 
@@ -79,7 +80,7 @@ TABLE: Final[dict[Verb, dict[Phase, Deed]]] = {
 }  # fmt: skip
 
 
-def obey(turn: Turn, verb: Verb, by: str, *, lasting: bool = True) -> None:
+def obey(turn: Turn, verb: Verb, by: str, *, lasting: bool = True, leave: Leave | None = None) -> None:
     """Do what the table says, and answer."""
     deed = TABLE[verb][turn.state.phase]
     if deed is Deed.REFUSE:
@@ -89,10 +90,12 @@ def obey(turn: Turn, verb: Verb, by: str, *, lasting: bool = True) -> None:
     if verb in (Verb.START, Verb.RESTART):
         turn.set(wanted=Wanted.RUNNING, commanded=True)
     elif verb in (Verb.STOP, Verb.KILL):
-        turn.set(start_after=False)
+        turn.set(start_after=False, leave=leave or turn.state.leave)
         if lasting:
-            turn.set(wanted=Wanted.STOPPED, commanded=True)
+            turn.set(wanted=Wanted.STOPPED, commanded=True, leave=None)
     turn.do(Reply(_DEEDS[deed](turn, by)))
+    if leave is not None:
+        ladder.hurry(turn)
 
 
 def _refusal(turn: Turn, verb: Verb) -> str:

@@ -88,7 +88,7 @@ PLACES: Final = {
     "restore.helpers": Place("qsup.guest.helpers:Helpers.adopt"),
     "restore.connect": Place("qsup.guest.hands:Hands.connect"),
     "restore.all": Place("qsup.supervisor:Supervisor._adopt_all"),
-    "restore.starts": Place("qsup.supervisor:Supervisor._start_due"),
+    "restore.starts": Place("qsup.fleet:Fleet._start_one"),
     # QEMU lives, and something is done to it.
     "helper.replace": Place("qsup.guest.helpers:Helpers.replace"),
     "session.command": Place("qsup.guest.line:Line._execute"),

@@ -12,18 +12,22 @@ import msgspec
 
 from qsup.argv.invocation import Invocation, Listener, Option
 from qsup.blackbox.shelf import Shelf
+from qsup.budget import Need, plan
 from qsup.bus import Bus
 from qsup.cause import Cause
 from qsup.drill.hold import Report
 from qsup.drill.plan import Kind as Drill
 from qsup.drill.plan import Row
 from qsup.errors import GuestNotFound, QsupError, UsageError
+from qsup.fleet import Stopped
 from qsup.guest.view import EndView, GuestView
 from qsup.phase import Phase, Verb, Wanted
 from qsup.spec.tables.keeping import Crashes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from qsup.budget import Plan
 
 SINCE = 1_700_000_000.0
 """The wall time at which everything happened to the fake's guests."""
@@ -245,6 +249,31 @@ class FakeSupervisor:
 
     async def stop_many(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
         return {name: await self._one(name, Verb.STOP, by) for name in reversed(names)}
+
+    @property
+    def fleet(self) -> FakeSupervisor:
+        return self
+
+    async def start_again(self, names: list[str], *, by: str) -> dict[str, str | QsupError]:
+        stopped = [name for name in names if self.views[name].phase is Phase.STOPPED]
+        return {
+            name: await self._one(name, Verb.START, by) if name in stopped else "running already"
+            for name in names
+        }
+
+    async def stop_within(
+        self, names: list[str], budget: float, *, by: str
+    ) -> dict[str, Stopped | QsupError]:
+        """The first one is cut short."""
+        told = await self.stop_many(names, by=by)
+        return {
+            name: result if isinstance(result, QsupError) else Stopped(result, cut_short=name == names[0])
+            for name, result in told.items()
+        }
+
+    def stop_plan(self, names: list[str], budget: float) -> Plan:
+        alive = [name for name in names if self.views[name].phase is Phase.RUNNING]
+        return plan({name: Need(100.0, tuple(alive[:place])) for place, name in enumerate(alive)}, budget)
 
     async def _one(self, name: str, verb: Verb, by: str) -> str | QsupError:
         try:

@@ -147,7 +147,14 @@ async def test_verbs_take_names_globs_and_all_and_say_what_became_of_each(here: 
     assert [line.split(": ")[1] for line in err.splitlines()] == ["web1", "web2"]
     outcomes = await json_of(here, "stop", "db")
     assert outcomes == [
-        {"name": "db", "done": True, "message": outcomes[0]["message"], "error": None, "exit": 0}
+        {
+            "name": "db",
+            "done": True,
+            "message": outcomes[0]["message"],
+            "error": None,
+            "exit": 0,
+            "cut-short": False,
+        }
     ]
     assert outcomes[0]["message"].startswith("stopped by quit")
     status, out, _ = await here.cli("pause", "--json", "--all")

@@ -102,24 +102,20 @@ class Host:
 
 
 @contextlib.contextmanager
-def host(name: str, root: Path) -> Iterator[Host]:
-    """A host for as long as the context lasts; skips, with the reason, where there can be none."""
+def host(name: str, root: Path, *words: str | Path) -> Iterator[Host]:
+    """A host for as long as the context lasts; skips, with the reason, where there can be none.
+
+    A second one of the same ``root`` has its configuration, and with the same ``--upper`` is the first after a reboot.
+    """
     directory = root / "etc"
     for folder in ("guests", "profiles"):
-        (directory / folder).mkdir(parents=True)
-    words: list[str] = [] if kvm_problem() else ["--kvm"]
-    with box(
-        name,
-        root / "boxes",
-        *words,
-        "--bind",
-        str(ROOT),
-        "--bind",
-        f"{directory}:{CONFIG}",
-        "--bind",
-        str(root),
-    ) as made:
-        made.run("rm", "-rf", "/var/lib/qsup")
-        made.run(str(BIN / "qsupd"), "--install")
-        made.run("systemctl", "enable", "--now", "qsupd")
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+    kvm = [] if kvm_problem() else ["--kvm"]
+    binds = (*("--bind", ROOT), *("--bind", root), *("--bind", f"{directory}:{CONFIG}"))
+    boxes = root / f"boxes-{len([*root.glob('boxes-*')])}"
+    with box(name, boxes, *kvm, *binds, *words) as made:
+        if "systemd/system/qsupd.service" not in made.run("find", "/usr/local/lib"):
+            made.run("rm", "-rf", "/var/lib/qsup")
+            made.run(str(BIN / "qsupd"), "--install")
+            made.run("systemctl", "enable", "--now", "qsupd", "qsup-guests")
         yield Host(made, directory)

@@ -251,7 +251,14 @@ async def test_without_wait_the_answer_says_what_was_accepted(bench: Bench) -> N
     bench.guests.held = {"web1"}
     client = await bench.client()
     answer = (await client.ask("guest-stop", name="web1", wait=False))["return"]
-    assert answer == {"name": "web1", "done": True, "message": "stop accepted", "error": None, "exit": 0}
+    assert answer == {
+        "name": "web1",
+        "done": True,
+        "message": "stop accepted",
+        "error": None,
+        "exit": 0,
+        "cut-short": False,
+    }
 
 
 async def test_one_guests_failure_does_not_hide_the_others(bench: Bench) -> None:
@@ -402,6 +409,7 @@ async def test_every_command_has_a_handler_and_a_schema(bench: Bench, tmp_path: 
         "file": "summary.md",
         "kind": "kill",
         "alert": "ops",
+        "budget": 60.0,
     }
     client = await bench.client()
     names = [entry["name"] for entry in (await client.ask("query-commands"))["return"]]
@@ -429,3 +437,38 @@ async def test_qemus_own_client_library_can_drive_it(bench: Bench) -> None:
         with pytest.raises(ExecuteError, match="there is no guest nope"):
             await client.execute("guest-start", {"name": "nope"})
         await client.disconnect()
+
+
+async def test_a_stop_within_a_time_tells_who_was_cut_short_and_its_plan_who_may_be(bench: Bench) -> None:
+    client = await bench.client()
+    outcomes = (await client.ask("guest-stop", names=["*"], budget=60))["return"]
+    assert [(one["name"], one["cut-short"]) for one in outcomes] == [
+        ("db1", True),
+        ("web1", False),
+        ("web2", False),
+    ]
+    text = (await client.ask("guest-stop", names=["web*"], budget=60, format="text"))["return"]
+    assert text["errors"] == "cut short, for want of time: web1\n"
+    refused = await client.ask("guest-stop", name="web1", budget=60)
+    assert "are for 'names'" in refused["error"]["desc"]
+    plan = (await client.ask("query-stop-plan", budget=101))["return"]
+    assert (plan["needed"], plan["enough"]) == (201.0, False)
+    assert plan["guests"] == [
+        {"name": "web2", "need": 100.0, "share": 50.0, "latest": 50.0},
+        {"name": "web1", "need": 100.0, "share": 50.0, "latest": 100.0},
+    ]
+    text = (await client.ask("query-stop-plan", budget=300, format="text"))["return"]
+    assert (text["exit"], text["errors"]) == (0, "")
+    assert text["text"].splitlines() == [
+        "NAME  NEEDS  HAS FOR SURE  GONE",
+        "web2  100 s  100.0 s       after 199.0 s",
+        "web1  100 s  100.0 s       after 299.0 s",
+        "300 s are enough: 201.0 s are needed at most",
+    ]
+
+
+async def test_a_start_of_what_is_due_leaves_the_others_alone(bench: Bench) -> None:
+    client = await bench.client()
+    outcomes = (await client.ask("guest-start", names=["*"], due=True))["return"]
+    assert [one["message"] for one in outcomes] == ["start done after 0.1 s", *["running already"] * 2]
+    assert [(name, verb) for name, verb, _ in bench.guests.asked] == [("db1", Verb.START)]

@@ -61,12 +61,15 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "alerts": frozenset({"spec", "proc"}),
     "journal": frozenset({"spec", "proc"}),
     "order": frozenset(),
+    "budget": frozenset(),
+    "fleet": frozenset({"guest", "spec", "proc", "order", "budget"}),
     "supervisor": frozenset(
         {"spec", "argv", "proc", "qmp", "scope", "blackbox", "probe", "preflight", "checks", "guest", "drill"}
-        | {"order"}
+        | {"fleet"}
     ),
     "control": frozenset(
         {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "supervisor"}
+        | {"budget", "fleet"}
     ),
     "metrics": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "vitals", "guest"}),
     "watch": frozenset(),
