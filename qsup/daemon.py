@@ -190,6 +190,7 @@ class Daemon:
             # What they still say on their way out is kept as well.
             await asyncio.wait(services)
             history.cancel()
+        self._notifier.close()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

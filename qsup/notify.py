@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from typing import TYPE_CHECKING, Final
+
+from qsup.post import Post
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,11 +40,12 @@ class Notifier:
     """Speaks to the service manager at ``address``: a path, or an abstract name written with a leading ``@``.
 
     None or an empty address makes every method a no-op. A message that cannot be delivered is logged once and
-    dropped: a manager that is restarting or gone is no reason for the daemon to stop.
+    dropped: a manager that is restarting or gone is no reason for the daemon to stop. One that is slow is waited for,
+    aside. ``close`` ends that.
     """
 
     def __init__(self, address: str | None) -> None:
-        self._address = _sockaddr(address) if address else None
+        self._post = Post(_sockaddr(address), self._lost) if address else None
         self._failed = False
 
     @classmethod
@@ -84,24 +86,25 @@ class Notifier:
         """Send the fields in one datagram, in this order, fds along with it. A value must not contain a line break."""
         if any("\n" in value for value in fields.values()):
             raise ValueError("a field of sd_notify is one line")
-        if self._address is None:
+        if self._post is None:
             return
         message = "".join(f"{key}={value}\n" for key, value in fields.items())
         try:
-            _send(self._address, message.encode(errors="replace"), fds)
+            self._post.send(message.encode(errors="replace"), fds)
         except OSError as error:
-            if not self._failed:
-                _log.warning("systemd cannot be told %s: %s, ignoring", ", ".join(fields), error)
-            self._failed = True
+            self._lost(error, *fields)
         else:
             self._failed = False
 
+    def _lost(self, error: OSError, *fields: str) -> None:
+        if not self._failed:
+            _log.warning("systemd cannot be told %s: %s, ignoring", ", ".join(fields) or "anything", error)
+        self._failed = True
 
-def _send(address: str, message: bytes, fds: tuple[int, ...]) -> None:
-    """Deliver one datagram or raise OSError; never waits for a receiver whose queue is full."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-        sender.connect(address)
-        socket.send_fds(sender, [message], fds)
+    def close(self) -> None:
+        """Wait no longer for a manager that is slow."""
+        if self._post is not None:
+            self._post.close()
 
 
 def _sockaddr(address: str) -> str:

@@ -28,8 +28,8 @@ def unit_of(pid: int | str) -> str | None:
     for line in read(f"/proc/{pid}/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers == "name=systemd" or (number == "0" and not controllers and path != "/"):
-            return path.rpartition("/")[2] or None
+        if (controllers == "name=systemd" or (number == "0" and not controllers)) and path != "/":
+            return path.rpartition("/")[2]
     return None
 
 

@@ -33,6 +33,7 @@ LEAVES: Final = frozenset(
         "notify",
         "paths",
         "phase",
+        "post",
     }
     | {"secret", "units"}
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qsup.notify import STATUS_LIMIT, Notifier, watchdog_interval
+from qsup.post import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +126,58 @@ def test_a_manager_that_does_not_read_never_blocks_the_daemon(manager: socket.so
     for number in range(2000):  # far beyond net.unix.max_dgram_qlen
         notifier.status(f"message {number}")
     assert fields(manager) == {"STATUS": "message 0"}
+
+
+async def test_what_a_slow_manager_has_no_room_for_reaches_it_in_order_with_its_fds(
+    manager: socket.socket,
+) -> None:
+    notifier = notifier_to(manager)
+    for number in range(1000):
+        fd = os.open(os.devnull, os.O_RDONLY)
+        notifier.store(f"kept-{number}", fd)
+        os.close(fd)
+    notifier.ready("up")
+    names = []
+    for _ in range(1000):
+        message, fds, *_ = await asyncio.to_thread(socket.recv_fds, manager, 65536, 4)
+        (fd,) = fds
+        os.close(fd)
+        names.append(message.decode().splitlines()[1])
+        await asyncio.sleep(0)
+    assert names == [f"FDNAME=kept-{number}" for number in range(1000)]
+    assert (await asyncio.to_thread(fields, manager))["READY"] == "1"
+    notifier.close()
+
+
+async def test_a_manager_that_goes_while_messages_wait_is_reported_and_the_next_one_is_told(
+    manager: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier, path = notifier_to(manager), manager.getsockname()
+    for number in range(1000):
+        notifier.status(f"message {number}")
+    with caplog.at_level(logging.WARNING):
+        manager.close()
+        while not caplog.records:
+            await asyncio.sleep(0)
+    assert "systemd cannot be told anything" in caplog.text
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as successor:
+        successor.bind(path)
+        notifier.watchdog()
+        assert fields(successor) == {"WATCHDOG": "1"}
+
+
+async def test_messages_that_wait_are_bounded_and_forgotten_at_the_end(
+    manager: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier = notifier_to(manager)
+    with caplog.at_level(logging.WARNING):
+        for number in range(MOST + 1000):
+            notifier.status(f"message {number}")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"systemd cannot be told STATUS: [Errno 11] {MOST} messages wait already, ignoring"
+    ]
+    notifier.close()
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,7 @@ def test_a_file_lies_on_a_whole_device_or_on_none(tmp_path: Path, monkeypatch: p
     [
         ("0::/qsup.slice/qsup-a.scope\n", "qsup-a.scope"),
         ("3:cpu:/elsewhere\n1:name=systemd:/qsup.slice/qsup-a.scope\n0::/\n", "qsup-a.scope"),
+        ("9:name=systemd:/\n0::/qsup.slice/qsup-a.scope\n", "qsup-a.scope"),
         ("0::/\n", None),
         ("", None),
     ],
