@@ -46,7 +46,7 @@ class Actor:
 
     def __init__(self, spec: GuestSpec, host: Host) -> None:
         self.host = host
-        self.state = State()
+        self.state = State(since=clock.now(), since_wall=clock.wall())
         self.hands = Hands(spec, host, self.post, self._go)
         self.restored = asyncio.Event()
         """Set once the actor knows whether its process lives."""

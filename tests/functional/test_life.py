@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -205,3 +206,11 @@ async def test_no_guest_inherits_what_the_daemon_has_inherited(empty: Site) -> N
         inode = os.fstat(secret.fileno()).st_ino
         held = {os.stat(f"/proc/{pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{pid}/fd")}
     assert inode not in held
+
+
+async def test_a_guest_that_was_never_started_is_so_since_the_daemon_knows_it(empty: Site) -> None:
+    began = time.time()
+    empty.guest("idle", IDLE)
+    await empty.start()
+    since = datetime.fromisoformat((await empty.view("idle"))["since"])
+    assert began - 1 <= since.timestamp() <= time.time() + 1
