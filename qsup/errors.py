@@ -18,6 +18,7 @@
     └── QmpError           talking to QEMU failed
         ├── QmpRefused     QEMU answered with an error: the command was not executed
         ├── QmpUnanswered  no answer within the deadline: unknown whether it was executed
+        │   └── QmpMute    a QMP monitor has greeted, and answers nothing
         ├── QmpBusy        another conversation has the channel: no answer is to be had now
         └── QmpLost        the session ended: unknown whether it was executed
             └── QmpGarbled what the peer sent is no answer
@@ -124,6 +125,10 @@ class QmpRefused(QmpError):
 
 class QmpUnanswered(QmpError):
     """No answer within the deadline: unknown whether the command was executed."""
+
+
+class QmpMute(QmpUnanswered):
+    """The monitor has greeted, which takes no main loop, and answers nothing."""
 
 
 class QmpBusy(QmpError):

@@ -23,6 +23,7 @@ from qsup.guest.describe import describe
 from qsup.guest.host import Host
 from qsup.guest.inputs import Due, Maintenance
 from qsup.guest.record import read_launch
+from qsup.guest.running import STDERR
 from qsup.phase import ALIVE
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
@@ -294,7 +295,7 @@ class Supervisor:
         return last_written(runs[-1], limit).decode(errors="replace") if runs else ""
 
     def _runs(self, name: str) -> list[Path]:
-        files = self.paths.guest_runtime(name).glob(f"*/{launch.STDERR}")
+        files = self.paths.guest_runtime(name).glob(f"*/{STDERR}")
         return sorted(files, key=lambda path: path.stat().st_mtime)
 
     # Deeds

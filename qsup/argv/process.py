@@ -38,8 +38,7 @@ def options(draft: Draft) -> Iterator[Option]:
     yield Option("-sandbox", _sandbox(draft))
     yield Option("-action", _actions(draft))
     yield Option("-msg", pairs(timestamp=True))
-    if draft.accel is Accel.TCG:
-        yield from _log(draft)
+    yield from _log(draft)
 
 
 def _sandbox(draft: Draft) -> str:
@@ -66,23 +65,32 @@ def _actions(draft: Draft) -> str:
     A reset is no end unless a rule makes it one: then QEMU takes it for a shutdown, which stands still too.
     """
     on = draft.spec.restart.on
-    leave = {None, Reaction.IGNORE, Reaction.RESET}
     return pairs(
-        reboot="reset" if {on.guest_reset, on.triple_fault} <= leave else "shutdown",
+        reboot="shutdown" if on.rests_at_reset else "reset",
         shutdown="pause",
         panic="none" if on.guest_panic is Reaction.IGNORE else "pause",
     )
 
 
 def _log(draft: Draft) -> Iterator[Option]:
-    """QMP calls a triple fault a reset like any other; TCG's log names it, in the line before.
+    """What QEMU's log tells and QMP does not, or not to a daemon that was not there.
 
-    It costs nothing at start, and about 1.3 KB for each reset of a vCPU. KVM writes nothing of the kind.
+    To QMP a triple fault is a reset like any other. TCG's log names it, in the line before; KVM writes nothing of the
+    kind. It costs nothing at start, and about 1.3 KB for each reset of a vCPU. A guest that stands still after a
+    reset has the same run state as one that powered itself off: QEMU traces a request for the latter only, and each
+    change of the run state, of which a guest makes few.
     """
     path = posixpath.join(draft.context.run_dir, QEMU_LOG)
+    tcg, rests = draft.accel is Accel.TCG, draft.spec.restart.on.rests_at_reset
+    if not (tcg or rests):
+        return
     if "%" in path:
         raise SpecError(
             f"QEMU cannot write its log to {path}: it would expand the '%'; choose another --runtime-dir"
         )
-    yield Option("-d", "cpu_reset")
+    if tcg:
+        yield Option("-d", "cpu_reset")
     yield Option("-D", path)
+    if rests:
+        yield Option("-trace", "runstate_set")
+        yield Option("-trace", "qemu_system_shutdown_request")

@@ -38,8 +38,13 @@ def options(draft: Draft) -> Iterator[Option]:
 
 
 def _action(draft: Draft) -> WatchdogAction:
-    """A rule for the cause wins over the device's own action: QEMU stands still then, and the supervisor decides."""
+    """A rule for the cause wins over the device's own action: QEMU stands still then, and the supervisor decides.
+
+    It stands still as well where it would power the machine off, which it does without a word to anybody.
+    """
     match draft.spec.restart.on.watchdog:
+        case None if draft.spec.watchdog.action is WatchdogAction.POWEROFF:
+            return WatchdogAction.PAUSE
         case None:
             return draft.spec.watchdog.action
         case Reaction.RESET:

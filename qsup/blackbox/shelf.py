@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,6 +25,7 @@ from qsup.errors import QsupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     from qsup.blackbox.bundle import Crash
@@ -72,37 +74,40 @@ class Shelf:
     def __init__(self, directory: Path, limits: Crashes) -> None:
         self.directory = directory
         self.limits = limits
-        self._writing = asyncio.Lock()
+        self._writer = ThreadPoolExecutor(1, "shelf")
+        """One thread, so that one bundle is written after the other, and all of them before the daemon is gone."""
         self._sizes: dict[str, int] = {}
         """Room that each bundle takes; they never change."""
-        self._unfinished: set[str] = set()
-        """What is being written: whoever has asked for it may have gone meanwhile, and with him the lock."""
 
     async def write(self, crash: Crash) -> Kept | None:
         """Write a bundle, then remove those that are too many; None if none are to be kept.
 
-        Raises QsupError if the disk does not take it; nothing of it is left then.
+        It is written though whoever waits for it is cancelled. Raises QsupError if the disk does not take it; nothing
+        of it is left then.
         """
-        if not self.limits.per_guest:
+        written = self.begin(crash)
+        if written is None:
             return None
-        async with self._writing:
-            try:
-                return await asyncio.to_thread(self._write, crash)
-            except OSError as error:
-                raise QsupError(
-                    f"{crash.guest}: its bundle cannot be written to {self.directory}: {error.strerror}"
-                ) from error
+        try:
+            return await asyncio.shield(asyncio.wrap_future(written))
+        except OSError as error:
+            raise QsupError(
+                f"{crash.guest}: its bundle cannot be written to {self.directory}: {error.strerror}"
+            ) from error
+
+    def begin(self, crash: Crash) -> Future[Kept] | None:
+        """Have a bundle written without waiting for it; None if none are to be kept."""
+        return self._writer.submit(self._write, crash) if self.limits.per_guest else None
 
     async def tidy(self) -> tuple[str, ...]:
         """Remove what a daemon that died has left unfinished, and bundles that are too many; return their ids.
 
         Raises QsupError if they cannot be removed.
         """
-        async with self._writing:
-            try:
-                return await asyncio.to_thread(self._tidy)
-            except OSError as error:
-                raise QsupError(f"bundles in {self.directory} cannot be removed: {error.strerror}") from error
+        try:
+            return await asyncio.wrap_future(self._writer.submit(self._tidy))
+        except OSError as error:
+            raise QsupError(f"bundles in {self.directory} cannot be removed: {error.strerror}") from error
 
     async def guests(self) -> frozenset[str]:
         """The names of all guests that have bundles, be they still there or not."""
@@ -163,7 +168,6 @@ class Shelf:
         with self._open() as directory:
             id_ = self._free_id(crash, directory)
             unfinished = _UNFINISHED + id_
-            self._unfinished.add(unfinished)
             try:
                 os.mkdir(unfinished, 0o700, dir_fd=directory)
                 with self._open(unfinished) as inner:
@@ -172,8 +176,6 @@ class Shelf:
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True, dir_fd=directory)
                 raise
-            finally:
-                self._unfinished.discard(unfinished)
             os.fsync(directory)
             try:
                 return Kept(id_, self._prune(directory, id_))
@@ -206,8 +208,8 @@ class Shelf:
     def _tidy(self) -> tuple[str, ...]:
         with contextlib.suppress(FileNotFoundError), self._open() as directory:
             with os.scandir(directory) as entries:
-                unfinished = {entry.name for entry in entries if entry.name.startswith(_UNFINISHED)}
-            for name in unfinished - self._unfinished:
+                unfinished = [entry.name for entry in entries if entry.name.startswith(_UNFINISHED)]
+            for name in unfinished:
                 shutil.rmtree(name, dir_fd=directory)
             return self._prune(directory, None)
         return ()

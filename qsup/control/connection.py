@@ -67,6 +67,10 @@ class Inbox(asyncio.StreamReader):
         super().feed_eof()
         self.ended.set()
 
+    def set_exception(self, _exc: Exception) -> None:
+        """Called by asyncio when the peer has gone without reading all; what it has sent before counts."""
+        self.feed_eof()
+
 
 class Connection:
     """Serves one client; ``run`` ends when the connection has ended, and leaves nothing behind."""
@@ -85,6 +89,7 @@ class Connection:
         self._peer = Peer.of(self._socket)
         self._negotiated = False
         self._console: tuple[GuestConsole, Console] | None = None
+        self._typed = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until the client goes, breaks the protocol, or does not read what it is sent."""
@@ -182,14 +187,19 @@ class Connection:
         if not has_gone(self._socket):
             # The client only has nothing more to say; it still listens. Then it is for _serve to end this.
             await asyncio.get_running_loop().create_future()
+        if self._console is not None:
+            await self._typed.wait()
 
     async def _relay(self, command: GuestConsole, console: Console) -> None:
-        """Be the client's serial line until one side closes."""
+        """Be the client's serial line until one side closes; what it typed before it went still reaches the guest."""
         with console.attach() as output:
             self._send(last_lines(console.tail(TAIL), command.tail) if command.tail else b"")
             async with asyncio.TaskGroup() as group:
                 typing = group.create_task(self._type(console, read_only=command.read_only))
                 async for data in output:
+                    if has_gone(self._socket):
+                        await self._typed.wait()
+                        break
                     self._send(data)
                     await self._writer.drain()
                 typing.cancel()
@@ -203,6 +213,7 @@ class Connection:
                 with contextlib.suppress(QsupError):
                     await console.write(data)
             data = b""
+        self._typed.set()
 
     def _send(self, data: bytes) -> None:
         """Queue output; raise Dropped if too much of it lies there unread."""

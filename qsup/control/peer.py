@@ -39,7 +39,9 @@ def check_allowed(peer: Peer, own_uid: Callable[[], int] = os.geteuid) -> None:
 
 
 def has_gone(connection: socket.socket) -> bool:
-    """Whether the peer has closed both directions; a peer that only will not send any more is still there."""
+    """Whether the peer has closed both directions, or we have; one that only will not send any more is still there."""
+    if connection.fileno() < 0:
+        return True
     poll = select.poll()
     poll.register(connection.fileno(), 0)
     return bool(poll.poll(0))

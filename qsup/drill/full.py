@@ -16,7 +16,7 @@ from qsup.errors import QsupError, Refused
 
 if TYPE_CHECKING:
     from qsup.guest.actor import Actor
-    from qsup.guest.launch import Running
+    from qsup.guest.running import Running
 
 NODE: Final = "qsup-drill"
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from qsup.drill.plan import Plan
     from qsup.guest.actor import Actor
-    from qsup.guest.launch import Running
+    from qsup.guest.running import Running
     from qsup.qmp.agent import Agent
 
 CRASH: Final = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"

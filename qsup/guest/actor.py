@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from qsup.guest.host import Host
-    from qsup.guest.launch import Running
+    from qsup.guest.running import Running
     from qsup.phase import Verb
     from qsup.proc.console import Console
     from qsup.spec.model import GuestSpec

@@ -28,6 +28,7 @@ CALM_AFTER: Final = 120.0
 """Seconds without trouble after which the next trouble is the first again."""
 TOLD_EVERY: Final = 60.0
 """Seconds between two reports of errors at which the guest runs on."""
+CORRUPTED: Final = "QEMU's event BLOCK_IMAGE_CORRUPTED"
 STOPS: Final = frozenset({Cause.IO_ERROR, Cause.NO_SPACE})
 PREFIXES: Final = ("file-disk-", "disk-", "file-cdrom-", "cdrom-")
 """What precedes an id of the guest's file in the names of QEMU's block nodes."""
@@ -39,8 +40,11 @@ def error(turn: Turn, event: Happened) -> None:
     operation = event.data.get("operation")
     known = turn.launch.disk
     stops = event.data.get("action") == "stop"
-    if stops and operation is None and known is not None and known.node == _disk(event):
-        # It was asked for after the event, which said more.
+    if event.late and known is not None and known.node == _disk(event):
+        # The event itself said more.
+        return
+    if _is_damaged(turn, _disk(event)):
+        # QEMU has no image for it any more, so all that the guest wants of it fails.
         return
     trouble = DiskTrouble(
         _disk(event),
@@ -54,13 +58,21 @@ def error(turn: Turn, event: Happened) -> None:
         tell(turn, _ending(trouble), "the guest has been told of the error, and runs on")
 
 
+def _is_damaged(turn: Turn, disk: str) -> bool:
+    return f"{CORRUPTED}: {disk}" in turn.launch.seen
+
+
 def _disk(event: Happened) -> str:
     """The id of the disk that an event is about, or QEMU's name for it."""
     for key in ("node-name", "qom-path", "device"):
         name = event.data.get(key)
         if isinstance(name, str) and name:
-            last = name[:200].rpartition("/")[2] if key != "qom-path" else name[:200].split("/")[-2]
-            return next((last.removeprefix(prefix) for prefix in PREFIXES if last.startswith(prefix)), last)
+            # Of a virtio disk QEMU names the part that has the image, below the device.
+            parts = name[:200].split("/")
+            ours = (
+                part.removeprefix(prefix) for part in parts for prefix in PREFIXES if part.startswith(prefix)
+            )
+            return next(ours, parts[-1])
     return "of QEMU's own"
 
 
@@ -130,7 +142,10 @@ def corrupted(turn: Turn, event: Happened) -> None:
     said = f": {message[:200]}" if isinstance(message, str) else ""
     ending = Ending(Cause.IMAGE_CORRUPT, f"the image of the disk {_disk(event)} is damaged{said}")
     if event.data.get("fatal") is True:
-        turn.saw("QEMU's event BLOCK_IMAGE_CORRUPTED")
-        respond(turn, ending, over=False)
+        told = _is_damaged(turn, _disk(event))
+        turn.saw(f"{CORRUPTED}: {_disk(event)}")
+        turn.set(ill=Ill(ending.cause, ending.detail, turn.env.now))
+        if not (event.late and told):
+            respond(turn, ending, over=False)
     else:
         tell(turn, ending, "QEMU goes on without harm to it")

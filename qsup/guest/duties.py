@@ -56,8 +56,8 @@ def _duties(state: State, spec: GuestSpec, launch: Launch) -> Iterator[Duty]:
         yield Duty(Watch.READY, epoch=boot, table=spec.ready)
     if running or state.phase is Phase.PAUSED:
         yield from (Duty(Watch.HEALTH, one.name, (launch.token,), one) for one in spec.health)
-    askable = state.connected and state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.UNREACHABLE)
-    if askable and (spec.hang.qemu_timeout or spec.hang.guest_timeout):
+    expected = state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.UNREACHABLE)
+    if expected and (spec.hang.qemu_timeout or spec.hang.guest_timeout):
         yield Duty(Watch.PULSE, epoch=(launch.token,), table=spec.hang)
     ill = state.ill
     if state.phase is Phase.PAUSED and ill is not None and ill.cause is Cause.NO_SPACE:

@@ -9,7 +9,8 @@ import msgspec
 from qsup.cause import FAILURES, Cause
 from qsup.events import Kind
 from qsup.guest.effects import Arm, Cancel, Publish
-from qsup.guest.judge import Death, from_status, judge
+from qsup.guest.inputs import Exited
+from qsup.guest.judge import completed, from_status, judge
 from qsup.guest.policy import Decision, decide, within_window
 from qsup.guest.state import End, Ending
 from qsup.guest.turn import BACKOFF, TIMERS
@@ -22,24 +23,26 @@ if TYPE_CHECKING:
     from qsup.proc.status import ExitStatus
 
 
-def process_ended(turn: Turn, death: Death) -> None:
+def process_ended(turn: Turn, exited: Exited) -> None:
     """The process is gone: name the cause, decide, and move on."""
     state, now = turn.state, turn.env.now
-    ending = judge(state, death)
+    ending = judge(state, exited)
     running_since = state.launch.running_since if state.launch else None
     stopped_by = _stopped_by(state)
     restarted = state.start_after
     decision = _decision(turn, ending.cause)
+    # Without a process there is nothing to be kept but what is told already.
+    kept = ending.cause in FAILURES and state.pid is not None
     end = End(
         cause=ending.cause,
         detail=ending.detail,
-        status=death.status,
+        status=exited.status,
         wall=turn.env.wall,
         ran=None if running_since is None else round(now - running_since, 3),
         decision=decision.rule,
         stopped_by=stopped_by,
         evidence=ending.evidence,
-        bundle=turn.collect(ending, decision.rule) if ending.cause in FAILURES else None,
+        bundle=turn.collect(ending, decision.rule) if kept else None,
     )
     turn.do(*(Cancel(name) for name in TIMERS))
     turn.set(
@@ -88,7 +91,7 @@ def launch_failed(turn: Turn, detail: str) -> None:
     """No process came of a launch."""
     if turn.state.descent is None and turn.state.wanted is Wanted.RUNNING:
         turn.set(ending=Ending(Cause.START_FAILED, detail))
-    process_ended(turn, Death(None, ""))
+    process_ended(turn, Exited(None, ""))
 
 
 def status_known(turn: Turn, status: ExitStatus) -> None:
@@ -100,7 +103,9 @@ def status_known(turn: Turn, status: ExitStatus) -> None:
     if cause is Cause.UNKNOWN:
         ending = from_status(status)
         cause, detail = ending.cause, ending.detail
-    turn.set(last_end=msgspec.structs.replace(end, status=status, cause=cause, detail=detail))
+    evidence = completed(end.evidence, status)
+    known = msgspec.structs.replace(end, status=status, cause=cause, detail=detail, evidence=evidence)
+    turn.set(last_end=known)
     turn.do(Publish(Kind.STATUS, {"status": str(status), "cause": cause.value}))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsup.argv.draft import serial_file
 from qsup.argv.invocation import AGENT_FILE
-from qsup.errors import QmpError, QmpUnanswered, QsupError
+from qsup.errors import QmpError, QmpMute, QmpUnanswered, QsupError
 from qsup.events import Kind
 from qsup.guest import inputs
 from qsup.guest.judge import SIGKILL
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from qsup.guest.effects import Collect
     from qsup.guest.host import Host
-    from qsup.guest.launch import Running
+    from qsup.guest.running import Running
     from qsup.guest.state import State
     from qsup.proc.status import ExitStatus
     from qsup.qmp.session import QmpEvent
@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 LAST_WORDS = 0.5
 """Seconds that the QMP session of a process that has ended may take to deliver its last events."""
+HANDSHAKE = 5.0
+"""Seconds that a QEMU which is not new may take to greet, and to answer for the first time."""
 SIGHT = 16384
 """Bytes of a console that are searched for the words of a panic."""
 
@@ -66,6 +68,8 @@ class Hands:
         self.line: Line | None = None
         self.consoles: dict[str, Console] = {}
         self.agent: Agent | None = None
+        self.greets = False
+        """Whether its monitor has greeted the last time that no session came of it."""
         self.recorder = Recorder(host.shelf, self.notice)
         self.latency = Histogram()
         self._last: Running | None = None
@@ -94,7 +98,8 @@ class Hands:
     def console(self, serial: str) -> Console:
         """The supervisor's end of a serial port of the declared or running guest."""
         if serial not in self.consoles:
-            port = (self.running.spec if self.running else self.spec).serial[serial]
+            of = (one.spec for one in (self.running, self, self._last) if one is not None)
+            port = next(spec.serial[serial] for spec in of if serial in spec.serial)
             path = self.host.paths.guest_state(self.spec.name) / f"serial-{serial}.log"
             kept = RotatedLog(path, int(port.log_size)) if port.log else None
             self.consoles[serial] = Console(f"{self.spec.name}/{serial}", kept)
@@ -115,24 +120,21 @@ class Hands:
             self._attend(running)
             self.go(self._place(running))
             return inputs.Restored(same_boot=True, alive=_alive(running))
-        self._last = running
         await running.helpers.end()
+        if not same_boot:
+            running.process.close()
+            return inputs.Restored(same_boot, shift=shift)
+        self._last = running
         # Whoever has to reap it may not have done so yet.
         status = await running.process.wait()
+        exited, unheard = await self._exited(running, status), belated(self._unheard, running)
         if status is None:
             self.go(self._learn_status(running))
         else:
             running.process.close()
         if running.record.scope is not None:
             self.go(self.host.scopes.left(self.spec.name, running.record.scope))
-        return inputs.Restored(
-            same_boot=True,
-            launched=True,
-            status=status,
-            stderr=running.stderr(),
-            oom=self.host.oom.of(running.process.pid),
-            unheard=tuple(belated(self._unheard, running)),
-        )
+        return inputs.Restored(same_boot=True, exited=exited, unheard=tuple(unheard))
 
     async def launch(self) -> None:
         """Launch QEMU and shake hands; posts Spawned or LaunchFailed, then Connected or ConnectFailed."""
@@ -167,7 +169,9 @@ class Hands:
         except QsupError as error:
             self._post(inputs.ConnectFailed(str(error)))
             return
-        await self._open_line(running, qmp, 5.0, fresh=False)
+        # What the handshake tells of a QEMU that hangs must be known before it counts as hung.
+        hung = float(running.spec.hang.qemu_timeout)
+        await self._open_line(running, qmp, min(HANDSHAKE, hung / 2 or HANDSHAKE), fresh=False)
 
     async def _open_line(self, running: Running, qmp: socket.socket, deadline: float, *, fresh: bool) -> None:
         panic, observer = partial(self._panic, running), self.recorder.rings.messages
@@ -179,8 +183,11 @@ class Hands:
             if run_state == "prelaunch":
                 await running.placing.held()
                 await line.prepare()
+            elif not fresh:
+                await line.missed()
         except QsupError as error:
             await line.close()
+            self.greets = isinstance(error, QmpMute)
             # A QEMU that ends loses its session first; then its end says more than this.
             if not await self._ends(running):
                 told = f"QEMU runs as pid {running.process.pid}, but {error}"
@@ -195,7 +202,8 @@ class Hands:
         self.go(line.serve())
         line.replay(current(self._unheard, run_state))
         self._unheard = []
-        self._post(inputs.Connected(run_state))
+        rests_by = running.came_to_rest_by() if run_state == "shutdown" else None
+        self._post(inputs.Connected(run_state, rests_by))
         if fresh and not running.placing.urgent:
             self.go(self._place(running))
 
@@ -261,7 +269,8 @@ class Hands:
             # No process ever came of the launch, so what is wrong is told by its end alone.
             return
         alive = self.running is not None
-        crash = self.recorder.crash(wish, state, running, self.consoles, alive=alive)
+        consoles = {name: self.console(name) for name in running.spec.serial}
+        crash = self.recorder.crash(wish, state, running, consoles, alive=alive)
         self.go(self.recorder.keep(crash, alive=alive))
 
     def _connect_consoles(self, running: Running) -> None:
@@ -334,25 +343,28 @@ class Hands:
         self.running, self._last, self.agent = None, running, None
         async with self.gone:
             self.gone.notify_all()
-        stderr = running.stderr()
-        self._post(
-            inputs.Exited(
-                status,
-                stderr,
-                oom=self._oom(running, status),
-                host_down=await hoststate.ended_it(stderr),
-                unit_stopped=hoststate.systemd_ended_it(stderr),
-            )
-        )
+        self._post(await self._exited(running, status))
         if status is None:
             await self._learn_status(running)
         else:
             running.process.close()
 
+    async def _exited(self, running: Running, status: ExitStatus | None) -> inputs.Exited:
+        """What is left of a process that has ended."""
+        stderr = running.stderr()
+        return inputs.Exited(
+            status,
+            stderr,
+            oom=self._oom(running, status),
+            host_down=await hoststate.ended_it(stderr),
+            unit_stopped=hoststate.systemd_ended_it(stderr),
+        )
+
     def _oom(self, running: Running, status: ExitStatus | None) -> str | None:
         """Whether the kernel has killed it for want of memory: the kernel's log names it, the cgroup only counts."""
         killed = status is None or (status.how == "signal" and status.number == SIGKILL)
-        told = self.host.oom.of(running.process.pid)
+        identity = running.process.identity
+        told = self.host.oom.of(identity.pid, identity.started)
         return told or (running.placing.out_of_memory() if killed else None)
 
     async def _learn_status(self, running: Running) -> None:

@@ -76,16 +76,6 @@ def reconnected(turn: Turn) -> None:
         recovered(turn, "there is a QMP session again")
 
 
-def silent(turn: Turn) -> None:
-    """There has been no QMP session for too long."""
-    if turn.state.phase is Phase.UNREACHABLE and not turn.state.connected and turn.state.ill is None:
-        timeout = turn.env.spec.hang.qemu_timeout
-        begin(
-            turn,
-            Ending(Cause.QMP_LOST, f"its process lives, and there has been no QMP session for {timeout}"),
-        )
-
-
 def go_on(turn: Turn) -> None:
     """Do what the next stages say, up to the first whose effect is to be waited for."""
     while (ill := turn.state.ill) is not None and turn.state.launch is not None:

@@ -11,10 +11,11 @@ from qsup.cause import Cause
 from qsup.guest import disks, readiness
 from qsup.guest.effects import Arm, QueryStatus
 from qsup.guest.policy import react
-from qsup.guest.response import QUIT_PATIENCE, counted, respond, tell, trouble
+from qsup.guest.response import QUIT_PATIENCE, counted, end, is_same_reboot, respond, tell, trouble
 from qsup.guest.state import Ending
 from qsup.guest.turn import ENDING
 from qsup.phase import Phase
+from qsup.spec.tables.watchdog import WatchdogAction
 
 if TYPE_CHECKING:
     from qsup.guest.inputs import Happened
@@ -39,12 +40,30 @@ DETAILS: Final = {
     Cause.WATCHDOG: "the guest did not feed its watchdog device",
     Cause.KVM_INTERNAL_ERROR: "KVM cannot go on with a vCPU",
 }
+UNTRACED: Final = (
+    "it powered itself off or was reset; nobody was there, and this QEMU has not written down which"
+)
 _SETTLED: Final = {
     "shutdown": Cause.GUEST_SHUTDOWN,
     "guest-panicked": Cause.GUEST_PANIC,
     "internal-error": Cause.KVM_INTERNAL_ERROR,
 }
 """Run states that an end leaves behind."""
+
+
+def found(turn: Turn, run_state: str, rests_by: str | None) -> None:
+    """Draw the conclusion from the run state in which QEMU was found, and from what has brought its guest to rest."""
+    if run_state != "shutdown" or turn.state.phase is Phase.STOPPING:
+        observe(turn, run_state)
+        return
+    turn.set(run_state=run_state)
+    if rests_by in (Cause.GUEST_RESET, Cause.TRIPLE_FAULT):
+        cause = Cause(rests_by)
+        _settle(turn, counted(turn, Ending(cause, DETAILS[cause])))
+    elif rests_by is None and turn.env.spec.restart.on.rests_at_reset:
+        _settle(turn, Ending(Cause.UNKNOWN, UNTRACED))
+    else:
+        _settle(turn, Ending(Cause.GUEST_SHUTDOWN, DETAILS[Cause.GUEST_SHUTDOWN]))
 
 
 def observe(turn: Turn, run_state: str) -> None:
@@ -55,6 +74,9 @@ def observe(turn: Turn, run_state: str) -> None:
     match run_state:
         case "running":
             readiness.runs(turn)
+        case "shutdown" if turn.launch.shutdown_reason == "guest-reset":
+            # That was answered as its event came; the answer may be a reset that is under way.
+            return
         case "prelaunch" if turn.state.phase is not Phase.PAUSED:
             turn.qmp("cont")
         case "shutdown" | "guest-panicked" | "internal-error":
@@ -145,11 +167,12 @@ def _reset(turn: Turn, event: Happened) -> None:
     """QEMU has reset the machine and goes on; a machine in a boot loop is told of once a second."""
     cause, launch = _cause_of_reset(turn, event), turn.launch
     told = launch.resets_told is not None and turn.env.now - launch.resets_told < RESETS_EVERY
+    again = is_same_reboot(turn)
     turn.set_launch(resets=launch.resets + 1, resets_told=launch.resets_told if told else turn.env.now)
     ending = counted(turn, Ending(cause, DETAILS[cause]))
     if ending.cause is Cause.REBOOT_LOOP:
         respond(turn, ending, over=True)
-    elif not told:
+    elif not told and not again:
         _tell_of_reset(turn, ending)
     if turn.state.phase is not Phase.STOPPING:
         readiness.reboots(turn)
@@ -197,11 +220,13 @@ def _watchdog(turn: Turn, event: Happened) -> None:
 
 def _watchdog_stopped(turn: Turn) -> None:
     """The device has stopped the vCPUs: by a rule of ours, which is to be applied, or as its own table says."""
-    ending = Ending(Cause.WATCHDOG, DETAILS[Cause.WATCHDOG])
+    ending, spec = Ending(Cause.WATCHDOG, DETAILS[Cause.WATCHDOG]), turn.env.spec
     if turn.state.phase is Phase.PAUSED:
         return
-    if turn.env.spec.restart.on.watchdog is None:
-        trouble(turn, ending, react(Cause.WATCHDOG, turn.env.spec.restart))
-        turn.enter(Phase.PAUSED, f"{ending.cause}: {ending.detail}; watchdog.action")
-    else:
+    if spec.restart.on.watchdog is not None:
         respond(turn, ending, over=True)
+    elif spec.watchdog.action is WatchdogAction.POWEROFF:
+        end(turn, ending)
+    else:
+        trouble(turn, ending, react(Cause.WATCHDOG, spec.restart))
+        turn.enter(Phase.PAUSED, f"{ending.cause}: {ending.detail}; watchdog.action")

@@ -42,9 +42,14 @@ class LaunchFailed(msgspec.Struct, frozen=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """A QMP session stands; ``run_state`` is the ``status`` of ``query-status``."""
+    """A QMP session stands; ``run_state`` is the ``status`` of ``query-status``.
+
+    ``rests_by`` is what brought the guest to rest while nobody was there: ``guest-shutdown``, ``guest-reset``,
+    ``triple-fault``; None if nothing tells.
+    """
 
     run_state: str
+    rests_by: str | None = None
 
 
 class ConnectFailed(msgspec.Struct, frozen=True):
@@ -69,6 +74,8 @@ class Happened(msgspec.Struct, frozen=True):
     """QEMU's log shows a triple fault just before this RESET."""
     printed: str | None = None
     """What the guest's kernel printed on its console as it panicked."""
+    late: bool = False
+    """Found out afterwards, for those who may have missed the event."""
 
 
 class RunState(msgspec.Struct, frozen=True):
@@ -171,16 +178,13 @@ class Timer(msgspec.Struct, frozen=True):
 class Restored(msgspec.Struct, frozen=True):
     """A new daemon took over, ``same_boot`` or after a reboot of the host.
 
-    ``alive`` is the launch whose process still runs and was adopted. Without it, ``launched`` says that there
-    had been a process, which has ended unseen: ``status``, ``stderr`` and ``unheard`` are what is left of it.
+    ``alive`` is the launch whose process still runs and was adopted; ``exited`` and ``unheard`` are what is left of
+    one that has ended unseen. Without either there had been no process.
     """
 
     same_boot: bool
     alive: Launch | None = None
-    launched: bool = False
-    status: ExitStatus | None = None
-    stderr: str = ""
-    oom: str | None = None
+    exited: Exited | None = None
     unheard: tuple[Happened, ...] = ()
     """What QEMU had told, in order, since nobody listened."""
     shift: float = 0.0

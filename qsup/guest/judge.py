@@ -15,12 +15,13 @@ import msgspec
 from qsup.cause import Cause
 from qsup.guest.state import Ending
 from qsup.phase import Phase, Wanted
-from qsup.proc.status import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from qsup.guest.inputs import Exited
     from qsup.guest.state import Launch, State
+    from qsup.proc.status import ExitStatus
 
 _SIGNAL: Final = re.compile(r"terminating on signal (\d{1,2})(?: from pid (\d{1,10}) \((.{0,64}?)\))?")
 """QEMU's words as it leaves because of a signal (``qemu_kill_report`` in its ``system/runstate.c``)."""
@@ -36,52 +37,38 @@ SHOWN: Final = 500
 """Characters of QEMU's last words."""
 
 
-class Death(msgspec.Struct, frozen=True):
-    """What is left of a process: its status if it is known, its last words, and the kernel's if it killed it.
-
-    ``host_down``: the host is on its way down. ``unit_stopped``: systemd has ended it.
-    """
-
-    status: ExitStatus | None
-    stderr: str
-    oom: str | None = None
-    host_down: bool = False
-    unit_stopped: bool = False
-
-
-def judge(state: State, death: Death) -> Ending:
+def judge(state: State, exited: Exited) -> Ending:
     """Name the cause of an end, from all that was seen of the run."""
-    ending = _operator(state) or _known(state, death) or _dead(state, death)
-    return msgspec.structs.replace(ending, evidence=(*ending.evidence, *_evidence(state.launch, death)))
+    ending = _operator(state) or _known(state, exited) or _dead(state, exited)
+    return msgspec.structs.replace(ending, evidence=(*ending.evidence, *_evidence(state.launch, exited)))
 
 
 def _operator(state: State) -> Ending | None:
     """An operator's stop, unless it is the supervisor itself that shuts the guest down."""
-    ours = state.ending is not None and state.wanted is Wanted.RUNNING and not state.start_after
-    if state.descent is None or ours:
+    if state.descent is None or (state.descent.ours and state.wanted is Wanted.RUNNING):
         return None
     if state.leave is not None and state.leave.host_down:
         return Ending(Cause.HOST_SHUTDOWN, f"the host goes down; stopped by {state.descent.rung or 'qsup'}")
     return Ending(Cause.OPERATOR, f"stopped by {state.descent.rung or 'an operator'}")
 
 
-def _known(state: State, death: Death) -> Ending | None:
+def _known(state: State, exited: Exited) -> Ending | None:
     """What was known before the process had gone."""
     ending = state.ending
     if ending is not None and ending.cause is Cause.KVM_INTERNAL_ERROR:
-        said = _KVM.search(death.stderr)
+        said = _KVM.search(exited.stderr)
         return msgspec.structs.replace(ending, detail=f"{ending.detail}: {said[0]}") if said else ending
     return ending
 
 
-def _dead(state: State, death: Death) -> Ending:
+def _dead(state: State, exited: Exited) -> Ending:
     """What the process left behind tells."""
-    said = f"; QEMU said: {last}" if (last := last_line(death.stderr)) else ""
+    said = f"; QEMU said: {last}" if (last := last_line(exited.stderr)) else ""
     reason = state.launch.shutdown_reason if state.launch else None
-    if death.oom is not None:
-        return Ending(Cause.OUT_OF_MEMORY, death.oom)
-    if reason == "host-signal":
-        return _signalled(death)
+    if exited.oom is not None:
+        return Ending(Cause.OUT_OF_MEMORY, exited.oom)
+    if reason == "host-signal" or _SIGNAL.search(exited.stderr):
+        return _signalled(exited)
     if reason == "host-qmp-quit":
         return Ending(Cause.QEMU_EXIT, "somebody told QEMU to quit over a monitor")
     if state.launch is not None and state.launch.watchdog == "poweroff":
@@ -89,18 +76,18 @@ def _dead(state: State, death: Death) -> Ending:
     if reason == "guest-shutdown":
         return Ending(Cause.GUEST_SHUTDOWN, "the guest powered itself off")
     if state.phase is Phase.STARTING:
-        how = death.status or "status unknown"
+        how = exited.status or "status unknown"
         return Ending(Cause.START_FAILED, f"QEMU ended ({how}) before the guest ran{said}")
-    return from_status(death.status, death.stderr)
+    return from_status(exited.status, exited.stderr)
 
 
-def _signalled(death: Death) -> Ending:
+def _signalled(exited: Exited) -> Ending:
     """A signal that QEMU took as a wish to end."""
-    if death.host_down:
+    if exited.host_down:
         return Ending(Cause.HOST_SHUTDOWN, "the host goes down, and ended QEMU")
-    if death.unit_stopped:
+    if exited.unit_stopped:
         return Ending(Cause.OPERATOR, "systemd ended QEMU: somebody has stopped its scope")
-    told = _SIGNAL.search(death.stderr)
+    told = _SIGNAL.search(exited.stderr)
     if told is None:
         return Ending(Cause.QEMU_SIGNAL, "somebody sent QEMU a signal that ends it")
     number, pid, program = told.groups()
@@ -125,15 +112,24 @@ def from_status(status: ExitStatus | None, stderr: str = "") -> Ending:
     return Ending(Cause.QEMU_SIGNAL, f"{status} ended QEMU{unnamed}{said}")
 
 
-def _evidence(launch: Launch | None, death: Death) -> Iterator[str]:
+def _evidence(launch: Launch | None, exited: Exited) -> Iterator[str]:
     yield from launch.seen if launch else ()
     if launch is not None and launch.panic:
         yield f"the guest printed: {launch.panic}"
-    yield f"QEMU's exit status: {death.status or 'unknown'}"
-    if last := last_line(death.stderr):
+    yield _status(exited.status)
+    if last := last_line(exited.stderr):
         yield f"QEMU's last words: {last}"
-    if death.oom:
-        yield f"the kernel: {death.oom}"
+    if exited.oom:
+        yield f"the kernel: {exited.oom}"
+
+
+def _status(status: ExitStatus | None) -> str:
+    return f"QEMU's exit status: {status or 'unknown'}"
+
+
+def completed(evidence: tuple[str, ...], status: ExitStatus) -> tuple[str, ...]:
+    """The evidence, now that the exit status is known."""
+    return tuple(_status(status) if line == _status(None) else line for line in evidence)
 
 
 def last_line(text: str) -> str:

@@ -32,12 +32,12 @@ SIGTERM: Final = "SIGTERM"
 SIGKILL: Final = "SIGKILL"
 
 
-def descend(turn: Turn, reason: str) -> None:
-    """Set foot on the ladder."""
+def descend(turn: Turn, reason: str, *, ours: bool = False) -> None:
+    """Set foot on the ladder; ``ours``: by a rule."""
     was = turn.state.phase
     started = turn.state.launch is not None and turn.state.launch.running_since is not None
     turn.enter(Phase.STOPPING, reason)
-    turn.set(descent=Descent("", -1, 0, turn.env.now))
+    turn.set(descent=Descent("", -1, 0, turn.env.now, ours))
     if not turn.state.connected:
         _sigterm(turn)
     elif not started or not turn.env.spec.stop.methods:
@@ -91,7 +91,7 @@ def press(turn: Turn) -> None:
         return
     method = methods[index]
     presses = turn.descent.presses + 1 if index == turn.descent.method else 1
-    turn.set(descent=Descent(method.value, index, presses, turn.descent.began))
+    turn.set(descent=Descent(method.value, index, presses, turn.descent.began, turn.descent.ours))
     turn.do(AskAgent() if method is StopMethod.AGENT else Qmp("system_powerdown"))
     turn.do(Arm(PRESS, max(float(turn.env.spec.stop.repeat), 0.1)))
 
@@ -144,6 +144,6 @@ def sigkill(turn: Turn) -> None:
 
 
 def _rung(turn: Turn, rung: str) -> None:
-    began = turn.descent.began if turn.state.descent else turn.env.now
-    turn.set(descent=Descent(rung, len(turn.env.spec.stop.methods), 1, began))
+    begun = turn.state.descent or Descent("", -1, 0, turn.env.now, turn.state.ending is not None)
+    turn.set(descent=Descent(rung, len(turn.env.spec.stop.methods), 1, begun.began, begun.ours))
     turn.do(Cancel(PRESS), Cancel(DEADLINE), Arm(HARD, _patience(turn)))

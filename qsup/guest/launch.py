@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,10 +24,10 @@ from qsup.guest.kept import Kept
 from qsup.guest.pin import pinned
 from qsup.guest.placing import Placing
 from qsup.guest.prepare import prepare
+from qsup.guest.running import STDERR, Running
 from qsup.preflight.obstacle import Plan
 from qsup.preflight.preflight import preflight
 from qsup.proc import lock
-from qsup.proc.bounded import last_written
 from qsup.proc.follow import Speaker
 from qsup.proc.identity import command_line, find_holder, identify, is_of_another
 from qsup.proc.memory import policy_of_children
@@ -49,51 +48,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STDERR: Final = "stderr.log"
-"""QEMU's stdout and stderr, in the run directory."""
-STDERR_TAIL: Final = 4096
-"""Bytes of stderr that go with an end."""
-LOG_SIGHT: Final = 256 << 10
-"""Bytes of QEMU's log that are searched at a reset; a triple fault is written just before it."""
 LOCK_PATIENCE: Final = 2.0
 """Seconds for a process that was just being forked as its daemon died to show itself."""
-
-
-@dataclass
-class Running:
-    """What the supervisor holds of one QEMU process."""
-
-    process: Process
-    record: record.LaunchRecord
-    spec: GuestSpec
-    """The spec that it was launched from; the guest's file may have changed since."""
-    run_dir: Path
-    helpers: Helpers
-    placing: Placing
-    kept: Kept
-    """What systemd keeps of it."""
-    log_read: int = 0
-    """How much of QEMU's log has been looked at."""
-
-    def saw_triple_fault(self) -> bool:
-        """Whether QEMU's log, written under TCG only, tells of a triple fault since it was last asked."""
-        try:
-            with (self.run_dir / QEMU_LOG).open("rb") as file:
-                file.seek(self.log_read)
-                news = file.read(LOG_SIGHT)
-                self.log_read = file.seek(0, os.SEEK_END)
-        except OSError:
-            return False
-        return b"Triple fault" in news
-
-    @property
-    def token(self) -> str:
-        """The launch's identity."""
-        return self.record.token
-
-    def stderr(self, limit: int = STDERR_TAIL) -> str:
-        """The end of what QEMU wrote."""
-        return last_written(self.run_dir / STDERR, limit).decode(errors="replace")
 
 
 def invocation(spec: GuestSpec, host: Host, token: str) -> Invocation:

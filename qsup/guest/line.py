@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from qsup import clock, endpoint
 from qsup.argv.invocation import QMP_FILE
 from qsup.bucket import Bucket
-from qsup.errors import QmpError
+from qsup.errors import QmpError, QmpRefused
 from qsup.guest.inputs import Happened, Input, Lost, QmpDone
 from qsup.guest.pinning import QUESTIONS, is_pinned, placement
 from qsup.proc import affinity
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable
 
-    from qsup.guest.launch import Running
+    from qsup.guest.running import Running
     from qsup.histogram import Histogram
     from qsup.qmp.client import Observer
 
@@ -34,6 +35,8 @@ DECISIVE: Final = frozenset(
     | {"BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED"}
 )
 """The events that a step looks at."""
+_MARKED: Final = re.compile(r"Marking image as corrupt: (.{1,200}?);")
+"""What QEMU writes of it (``qcow2_signal_corruption``)."""
 REPEATED: Final = 1.0
 """Seconds in which the same error of the same disk says nothing new: a guest may make thousands of them."""
 BURST: Final = 400.0
@@ -188,7 +191,22 @@ class Line:
                 node = inserted.get("node-name") if isinstance(inserted, dict) else None
                 no_space = block["io-status"] == "nospace"
                 data = {"node-name": node or block.get("qdev"), "nospace": no_space, "action": "stop"}
-                self._post(Happened("BLOCK_IO_ERROR", data))
+                self._post(Happened("BLOCK_IO_ERROR", data, late=True))
+
+    async def missed(self) -> None:
+        """Tell of images that were found damaged while nobody was there: QEMU has none of them any more.
+
+        Raises QmpError.
+        """
+        try:
+            blocks = await self.session.execute("query-block")
+        except QmpRefused:
+            return
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict) and block.get("removable") is False and "inserted" not in block:
+                found = _MARKED.search(self._running.stderr())
+                data = {"qom-path": block.get("qdev"), "fatal": True, "msg": found[1] if found else None}
+                self._post(Happened("BLOCK_IMAGE_CORRUPTED", data, late=True))
 
     async def ended(self, patience: float) -> None:
         """Wait until the last event has arrived, but not longer than ``patience`` seconds."""

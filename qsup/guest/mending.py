@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from qsup.cause import Cause
 from qsup.guest.effects import Arm, Signal, StartHelper
 from qsup.guest.response import respond
-from qsup.guest.state import Ending
+from qsup.guest.state import OVER, Ending
 from qsup.guest.turn import HELPERS
 from qsup.phase import Phase
 
@@ -29,8 +29,6 @@ LAST_DELAY: Final = 30.0
 guest that is paused; until then a new one may find no room to wait in. So it is tried again without end."""
 CALM: Final = 120.0
 """Seconds after which the next end counts as the first again."""
-OVER: Final = frozenset({"shutdown", "guest-panicked", "internal-error"})
-"""Run states in which the guest has ended and is kept for inspection."""
 
 
 def helper_exited(turn: Turn, exited: HelperExited) -> None:

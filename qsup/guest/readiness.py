@@ -23,6 +23,7 @@ def runs(turn: Turn) -> None:
     """The vCPUs run."""
     if turn.launch.running_since is None:
         turn.set_launch(running_since=turn.env.now)
+    turn.set_launch(shutdown_reason=None)
     if turn.state.streak or turn.state.failures:
         turn.do(Arm(STABLE, float(turn.env.spec.restart.stable_after)))
     turn.set(run_state="running", connected=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from qsup.blackbox.shelf import Shelf
     from qsup.guest.effects import Collect
-    from qsup.guest.launch import Running
     from qsup.guest.line import Line
+    from qsup.guest.running import Running
     from qsup.guest.state import State
     from qsup.proc.console import Console
 
@@ -108,7 +108,22 @@ class Recorder:
         )
 
     async def keep(self, crash: Crash, *, alive: bool) -> None:
-        """Find out the rest, and keep the bundle."""
+        """Find out the rest, and keep the bundle; if the daemon leaves meanwhile, what is known by then is kept."""
+        try:
+            whole = await self._whole(crash, alive=alive)
+        except asyncio.CancelledError:
+            self._shelf.begin(crash)
+            raise
+        try:
+            kept = await self._shelf.write(whole)
+        except QsupError as error:
+            self._tell(f"no bundle could be made: {error}")
+            return
+        if kept is not None:
+            self._tell(str(kept))
+
+    async def _whole(self, crash: Crash, *, alive: bool) -> Crash:
+        """The crash with what takes time to find out."""
         images = [disk.file for disk in crash.spec.disk.values() if disk.file]
         found: dict[str, Any] = await figures(crash.pid if alive else None, images)
         binary = crash.argv[0] if crash.argv else ""
@@ -119,11 +134,4 @@ class Recorder:
             with contextlib.suppress(TimeoutError):
                 dump = await patiently(look, LOOK)
         found = {**crash.figures, **found}
-        whole = msgspec.structs.replace(crash, figures=found, core=dump, screen=await self._taken())
-        try:
-            kept = await self._shelf.write(whole)
-        except QsupError as error:
-            self._tell(f"no bundle could be made: {error}")
-            return
-        if kept is not None:
-            self._tell(str(kept))
+        return msgspec.structs.replace(crash, figures=found, core=dump, screen=await self._taken())

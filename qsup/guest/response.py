@@ -39,13 +39,10 @@ def respond(turn: Turn, ending: Ending, *, over: bool) -> None:
     verdict = react(ending.cause, turn.env.spec.restart)
     match verdict.reaction:
         case Reaction.RESTART | Reaction.STOP if over:
-            turn.set(ending=ending)
-            turn.enter(Phase.STOPPING, f"{ending.cause}: {ending.detail}")
-            turn.do(Picture())
-            quit_empty(turn)
+            end(turn, ending)
         case Reaction.RESTART | Reaction.STOP:
             turn.set(ending=ending)
-            ladder.descend(turn, f"{ending.cause}: {ending.detail}")
+            ladder.descend(turn, f"{ending.cause}: {ending.detail}", ours=True)
         case Reaction.RESET:
             trouble(turn, ending, verdict)
             reset_machine(turn)
@@ -91,16 +88,30 @@ def recovered(turn: Turn, detail: str) -> None:
     turn.do(Publish(Kind.RECOVERED, {"cause": ill.cause.value, "detail": detail, "after": after}))
 
 
+def end(turn: Turn, ending: Ending) -> None:
+    """End a QEMU because of the end of its guest."""
+    turn.set(ending=ending)
+    turn.enter(Phase.STOPPING, f"{ending.cause}: {ending.detail}")
+    turn.do(Picture())
+    quit_empty(turn)
+
+
 def quit_empty(turn: Turn) -> None:
     """End a QEMU whose guest has ended."""
     turn.qmp("quit")
     turn.do(Arm(ENDING, QUIT_PATIENCE))
 
 
+def is_same_reboot(turn: Turn) -> bool:
+    """Whether a reset now belongs to the one before: firmware that was reset resets the machine once more."""
+    before = turn.state.resets
+    return bool(before) and turn.env.now - before[-1] < ONE_REBOOT
+
+
 def counted(turn: Turn, ending: Ending) -> Ending:
     """Count a guest's own reset: the one that reaches the limit makes the guest one in a reboot loop."""
-    policy, before = turn.env.spec.restart, turn.state.resets
-    if before and turn.env.now - before[-1] < ONE_REBOOT:
+    policy = turn.env.spec.restart
+    if is_same_reboot(turn):
         return ending
     resets = within_window((*turn.state.resets, turn.env.now), policy, turn.env.now)
     turn.set(resets=resets)

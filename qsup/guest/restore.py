@@ -11,7 +11,6 @@ from qsup.events import Kind
 from qsup.guest import maintenance
 from qsup.guest.effects import Arm, Connect, Publish
 from qsup.guest.ending import announcement, process_ended
-from qsup.guest.judge import Death
 from qsup.guest.policy import UNRULED
 from qsup.guest.state import Descent, End
 from qsup.guest.turn import BACKOFF, STABLE
@@ -51,7 +50,7 @@ def _adopt(turn: Turn, alive: Launch) -> None:
         turn.do(Arm(STABLE, float(turn.env.spec.restart.stable_after)))
     if turn.state.descent is not None:
         # The descent begins anew with the session, as nobody pressed the button meanwhile.
-        turn.set(descent=Descent("", -1, 0, turn.env.now))
+        turn.set(descent=Descent("", -1, 0, turn.env.now, turn.descent.ours))
         turn.enter(Phase.STOPPING, f"{turn.state.reason}; a new daemon goes on with it")
     turn.notice(f"adopted: QEMU's pid is {alive.pid}")
     turn.do(Connect())
@@ -108,7 +107,7 @@ def _went_with_the_host(turn: Turn) -> None:
 
 def _missing(turn: Turn, restored: Restored) -> None:
     """A process was there, or nearly, and is gone."""
-    if not restored.launched:
+    if restored.exited is None:
         if turn.state.wanted is Wanted.RUNNING:
             turn.spawn("the last daemon ended before it could launch it")
         else:
@@ -119,7 +118,7 @@ def _missing(turn: Turn, restored: Restored) -> None:
         # Nobody saw whether it got as far as running, so it is not judged as a start that failed.
         turn.enter(Phase.RUNNING, turn.state.reason)
     recall(turn, restored.unheard)
-    process_ended(turn, Death(restored.status, restored.stderr, restored.oom))
+    process_ended(turn, restored.exited)
 
 
 def wants_start(state: State, *, autostart: bool, same_boot: bool) -> bool:

@@ -16,6 +16,9 @@ from qsup.proc.status import ExitStatus
 STANDING: Final = frozenset({"shutdown", "guest-panicked", "internal-error", "io-error", "watchdog"})
 """Run states in which QEMU itself has stopped the vCPUs."""
 
+OVER: Final = frozenset({"shutdown", "guest-panicked", "internal-error"})
+"""Those that an end of the guest leaves behind."""
+
 
 class Ending(msgspec.Struct, frozen=True):
     """Why a run ends or has ended: the cause, a sentence, and the evidence, a sentence each."""
@@ -50,6 +53,8 @@ class Descent(msgspec.Struct, frozen=True):
     """The index of the present method in ``stop.methods``."""
     presses: int
     began: float
+    ours: bool = False
+    """Whether it is a rule that wants the guest down, and no operator."""
 
 
 class Leave(msgspec.Struct, frozen=True):

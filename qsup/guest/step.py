@@ -14,13 +14,12 @@ from qsup.cause import Cause
 from qsup.events import Kind
 from qsup.guest import disks, ending, hang, ladder, maintenance, mending, readiness, verbs
 from qsup.guest import inputs as i
-from qsup.guest.effects import Arm, Cancel, Collect, Connect, Effect, Persist, Publish, Reply, Signal
+from qsup.guest.effects import Arm, Collect, Connect, Effect, Persist, Publish, Reply, Signal
+from qsup.guest.happening import found, observe
 from qsup.guest.happening import happened as event_happened
-from qsup.guest.happening import observe
-from qsup.guest.judge import Death
 from qsup.guest.response import quit_empty
 from qsup.guest.restore import restore
-from qsup.guest.state import Ending, State
+from qsup.guest.state import OVER, Ending, State
 from qsup.guest.turn import (
     BACKOFF,
     CALM,
@@ -34,7 +33,6 @@ from qsup.guest.turn import (
     REARM,
     RECONNECT,
     REWRITE,
-    SILENT,
     STABLE,
     STAGE,
     Env,
@@ -103,8 +101,8 @@ def _dispatch(turn: Turn, happened: i.Input) -> None:
         case i.LaunchFailed(detail):
             if turn.state.phase in (Phase.STARTING, Phase.STOPPING):
                 ending.launch_failed(turn, detail)
-        case i.Connected(run_state):
-            _connected(turn, run_state)
+        case i.Connected():
+            _connected(turn, happened)
         case i.ConnectFailed(detail, late):
             _connect_failed(turn, detail, late=late)
         case i.Lost(detail):
@@ -120,9 +118,9 @@ def _dispatch(turn: Turn, happened: i.Input) -> None:
         case i.AgentAnswered(error):
             if error is not None:
                 ladder.agent_failed(turn, error)
-        case i.Exited(status, stderr, oom, host_down, unit_stopped):
+        case i.Exited():
             if turn.state.launch is not None:
-                ending.process_ended(turn, Death(status, stderr, oom, host_down, unit_stopped))
+                ending.process_ended(turn, happened)
         case i.StatusKnown(status):
             ending.status_known(turn, status)
         case i.Timer(name):
@@ -169,11 +167,10 @@ def _spawned(turn: Turn, spawned: i.Spawned) -> None:
         turn.do(Signal(signal.SIGKILL if rung == ladder.SIGKILL else signal.SIGTERM))
 
 
-def _connected(turn: Turn, run_state: str) -> None:
+def _connected(turn: Turn, connected: i.Connected) -> None:
     if turn.state.launch is None:
         return
-    turn.set(connected=True, run_state=run_state)
-    turn.do(Cancel(SILENT))
+    turn.set(connected=True, run_state=connected.run_state)
     hang.reconnected(turn)
     if turn.state.phase is Phase.STOPPING:
         _go_on_stopping(turn)
@@ -181,20 +178,20 @@ def _connected(turn: Turn, run_state: str) -> None:
     if turn.launch.adopted:
         # The last daemon may have died between a reset and the end of its grace.
         verbs.rearm(turn)
-    observe(turn, run_state)
+    found(turn, connected.run_state, connected.rests_by)
 
 
 def _go_on_stopping(turn: Turn) -> None:
     """A new daemon takes up a stop that the last one had begun, with a session or without."""
-    known = turn.state.ending
-    if known is not None and turn.state.descent is None:
+    known = turn.state.ending is not None and turn.state.descent is None
+    if known or turn.state.run_state in OVER:
         # What is left is an empty machine; one that is shut down still has its guest.
         if turn.state.connected:
             quit_empty(turn)
         else:
             turn.do(Signal(signal.SIGKILL))
     elif turn.state.descent is not None and not turn.descent.rung:
-        ladder.descend(turn, turn.state.reason)
+        ladder.descend(turn, turn.state.reason, ours=turn.descent.ours)
 
 
 def _connect_failed(turn: Turn, detail: str, *, late: bool = False) -> None:
@@ -208,7 +205,7 @@ def _connect_failed(turn: Turn, detail: str, *, late: bool = False) -> None:
         turn.set(ending=Ending(Cause.START_TIMEOUT if late else Cause.START_FAILED, detail))
         turn.do(Signal(signal.SIGKILL))
         return
-    _out_of_reach(turn, detail)
+    turn.enter(Phase.UNREACHABLE, detail)
     turn.do(Arm(RECONNECT, RETRY))
 
 
@@ -249,16 +246,8 @@ def _reconnect(turn: Turn) -> None:
         _connect_failed(turn, "the QMP session was lost before the guest ran")
         return
     if turn.state.phase is not Phase.UNREACHABLE:
-        _out_of_reach(turn, "its process lives, but the QMP session is lost")
+        turn.enter(Phase.UNREACHABLE, "its process lives, but the QMP session is lost")
     turn.do(Connect())
-
-
-def _out_of_reach(turn: Turn, reason: str) -> None:
-    """Its process lives, and nothing can be asked of it; it is not left so for ever."""
-    timeout = float(turn.env.spec.hang.qemu_timeout)
-    if turn.state.phase is not Phase.UNREACHABLE and timeout:
-        turn.do(Arm(SILENT, timeout))
-    turn.enter(Phase.UNREACHABLE, reason)
 
 
 def _ending(turn: Turn) -> None:
@@ -287,7 +276,6 @@ _TIMERS: Final[dict[str, Callable[[Turn], None]]] = {
     HELPERS: mending.start_anew,
     READY: readiness.late,
     STAGE: hang.go_on,
-    SILENT: hang.silent,
     CALM: disks.go_on,
     MAINTENANCE: maintenance.time_is_up,
     REWRITE: lambda turn: turn.do(Persist()),

@@ -42,8 +42,6 @@ READY: Final = "ready"
 """The guest should be ready by now."""
 STAGE: Final = "stage"
 """The present stage of ``[hang]`` has had its time."""
-SILENT: Final = "silent"
-"""There has been no QMP session for too long."""
 CALM: Final = "calm"
 """The wait before it is let go on after trouble with a disk is over."""
 MAINTENANCE: Final = "maintenance"
@@ -51,7 +49,7 @@ MAINTENANCE: Final = "maintenance"
 REWRITE: Final = "rewrite"
 """The state could not be written; it is tried again."""
 TIMERS: Final = (
-    STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM, HELPERS, READY, STAGE, SILENT, CALM,
+    STABLE, BACKOFF, RECONNECT, ENDING, PRESS, DEADLINE, HARD, REARM, HELPERS, READY, STAGE, CALM,
 )  # fmt: skip
 """Those that mean something to one run only."""
 SEEN: Final = 8

@@ -10,14 +10,12 @@ from qsup.guest.effects import Arm, Cancel, Reply
 from qsup.guest.state import STANDING
 from qsup.guest.turn import BACKOFF, REARM
 from qsup.phase import Phase, Verb, Wanted
-from qsup.spec.policy import Reaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsup.guest.state import Leave
     from qsup.guest.turn import Turn
-    from qsup.spec.model import GuestSpec
 
 REARM_AFTER: Final = 10.0
 """Seconds after a reset in which a guest's own reset is not taken for an end."""
@@ -176,12 +174,6 @@ def _resume(turn: Turn, by: str) -> str:
     return "resuming"
 
 
-def pauses_at_reset(spec: GuestSpec) -> bool:
-    """Whether QEMU was told to stand still at a guest's reset, so that the rule for it can be applied."""
-    active = (Reaction.RESTART, Reaction.STOP, Reaction.PAUSE)
-    return spec.restart.on.guest_reset in active or spec.restart.on.triple_fault in active
-
-
 def reset_machine(turn: Turn) -> None:
     """Reset, and let the vCPUs run again if it was an end that had stopped them.
 
@@ -190,7 +182,7 @@ def reset_machine(turn: Turn) -> None:
     """
     turn.qmp("set-action", reboot="reset")
     turn.qmp("system_reset")
-    if pauses_at_reset(turn.env.spec):
+    if turn.env.spec.restart.on.rests_at_reset:
         turn.do(Arm(REARM, REARM_AFTER))
     if turn.state.run_state in STANDING:
         turn.qmp("cont")
@@ -198,7 +190,7 @@ def reset_machine(turn: Turn) -> None:
 
 def rearm(turn: Turn) -> None:
     """From now on QEMU stands still at the guest's resets again, if there is a rule for them."""
-    if turn.state.connected and pauses_at_reset(turn.env.spec):
+    if turn.state.connected and turn.env.spec.restart.on.rests_at_reset:
         turn.qmp("set-action", reboot="shutdown")
 
 

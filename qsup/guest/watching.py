@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qsup.guest.duties import Duty
     from qsup.guest.hands import Hands
     from qsup.guest.inputs import Input
-    from qsup.guest.launch import Running
+    from qsup.guest.running import Running
     from qsup.guest.state import State
     from qsup.proc.identity import Identity
     from qsup.spec.model import GuestSpec
@@ -210,6 +210,11 @@ class _Subject:
     def session(self) -> Session | None:
         """The session to it."""
         return self._hands.line.session if self._hands.line else None
+
+    @property
+    def greets(self) -> bool:
+        """Whether its monitor greets, although there is no session."""
+        return self._hands.greets
 
     @property
     def booted(self) -> float | None:

@@ -9,8 +9,11 @@ import asyncio
 import contextlib
 import os
 import re
+import time
 from collections import OrderedDict
 from typing import Final
+
+from qsup import clock
 
 KMSG: Final = "/dev/kmsg"
 RECORD: Final = 8192
@@ -19,6 +22,10 @@ KEPT: Final = 256
 """How many kills are remembered."""
 AT_ONCE: Final = 4096
 """Records that are read before others have their turn."""
+DRIFT: Final = 1e-3
+"""The share by which the clock of the kernel's log, which nobody sets, may have come to differ from the others'."""
+_TIME: Final = re.compile(rb"\d+,\d+,(\d+),")
+"""The head of a record up to its time, in microseconds since boot without suspends."""
 _CHOSEN: Final = re.compile(rb"oom-kill:constraint=(?P<why>[A-Z_]+),.*?pid=(?P<pid>\d+),uid=")
 _KILLED: Final = re.compile(
     rb"(?P<where>Memory cgroup out of memory|Out of memory)[^:]*: Killed process (?P<pid>\d+) "
@@ -29,13 +36,16 @@ _WHERE: Final = {
     "CONSTRAINT_MEMORY_POLICY": "the NUMA nodes that its memory policy allows had no memory left",
     "CONSTRAINT_NONE": "the host had no memory left",
 }
+_ELSEWHERE: Final = "there was no memory left where it may have it"
+ONE_KILL: Final = 1.0
+"""Seconds between the two records of one kill, at most."""
 
 
 class OomLog:
     """Follows the kernel's log. ``run`` is its task; ``of`` may be asked at any time."""
 
     def __init__(self, path: str = KMSG) -> None:
-        self._kills: OrderedDict[int, str] = OrderedDict()
+        self._kills: OrderedDict[int, tuple[float, str]] = OrderedDict()
         self._fd: int | None = None
         with contextlib.suppress(OSError):
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -57,10 +67,17 @@ class OomLog:
         finally:
             loop.remove_reader(self._fd)
 
-    def of(self, pid: int) -> str | None:
-        """Why the kernel killed this process for want of memory, as a sentence; None if it is not known to have."""
+    def of(self, pid: int, since: float) -> str | None:
+        """Why the kernel killed a process for want of memory, as a sentence; None if it is not known to have.
+
+        ``since`` is when it started, by ``clock.now()``: an earlier kill was that of another with this pid.
+        """
         self.catch_up()
-        return self._kills.get(pid)
+        at, why = self._kills.get(pid, (0.0, ""))
+        slept = clock.now() - time.clock_gettime(time.CLOCK_MONOTONIC)
+        if not why or at + slept + ONE_KILL + clock.now() * DRIFT < since:
+            return None
+        return f"the kernel killed QEMU for want of memory: {why}"
 
     def catch_up(self) -> None:
         """Read what is there by now."""
@@ -82,16 +99,21 @@ class OomLog:
 
     def note(self, record: bytes) -> None:
         """Remember a kill, if the record tells of one."""
+        stamp = _TIME.match(record)
+        at = int(stamp[1]) / 1e6 if stamp else 0.0
         chosen, killed = _CHOSEN.search(record), _KILLED.search(record)
         if chosen is not None:
-            why = _WHERE.get(chosen["why"].decode(), "there was no memory left where it may have it")
-            self._remember(int(chosen["pid"]), f"the kernel killed QEMU for want of memory: {why}")
-        elif killed is not None and int(killed["pid"]) not in self._kills:
-            why = _WHERE["CONSTRAINT_MEMCG" if killed["where"].startswith(b"Memory") else "CONSTRAINT_NONE"]
-            self._remember(int(killed["pid"]), f"the kernel killed QEMU for want of memory: {why}")
+            self._remember(int(chosen["pid"]), at, _WHERE.get(chosen["why"].decode(), _ELSEWHERE))
+        elif killed is not None:
+            constraint = "CONSTRAINT_MEMCG" if killed["where"].startswith(b"Memory") else "CONSTRAINT_NONE"
+            pid = int(killed["pid"])
+            before, why = self._kills.get(pid, (at, ""))
+            # Of one kill the kernel writes two records, and the first knows more.
+            same = bool(why) and at - before < ONE_KILL
+            self._remember(pid, at, why if same else _WHERE[constraint])
 
-    def _remember(self, pid: int, why: str) -> None:
-        self._kills[pid] = why
+    def _remember(self, pid: int, at: float, why: str) -> None:
+        self._kills[pid] = at, why
         self._kills.move_to_end(pid)
         if len(self._kills) > KEPT:
             self._kills.popitem(last=False)

@@ -25,7 +25,7 @@ from qemu.qmp import (
 )
 from qemu.qmp.qmp_client import GreetingError, NegotiationError
 
-from qsup.errors import QmpLost, QmpRefused, QmpUnanswered
+from qsup.errors import QmpLost, QmpMute, QmpRefused, QmpUnanswered
 from qsup.histogram import Histogram
 from qsup.qmp.client import Client, NotQmpError
 from qsup.qmp.deadlines import deadline as deadline_of
@@ -139,6 +139,8 @@ class QmpSession:
                 why = await session._abandon(handshake)
         if in_time:
             raise QmpLost(f"the QMP monitor of {name} is no use: {why}") from handshake.exception()
+        if session._client.greeting is not None:
+            raise QmpMute(f"{name} greeted on its QMP monitor, and answered nothing within {deadline:g} s")
         raise QmpUnanswered(f"{name} did not greet within {deadline:g} s on its QMP monitor")
 
     @property

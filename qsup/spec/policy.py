@@ -184,6 +184,11 @@ class RestartOn(Section, frozen=True, kw_only=True):
         about("QEMU has gone and nobody knows how: `restart` or `stop`."),
     ] = None
 
+    @property
+    def rests_at_reset(self) -> bool:
+        """Whether QEMU is to stand still at a guest's reset, so that the rule for it can be applied."""
+        return not {self.guest_reset, self.triple_fault} <= {None, Reaction.IGNORE, Reaction.RESET}
+
     def wrong(self) -> Iterator[Finding]:
         """Reactions that come too late for their cause, or contradict each other."""
         for key, allowed in REACTIONS.items():

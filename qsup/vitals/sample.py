@@ -121,6 +121,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     session: bool = True
     """Whether there is a QMP session."""
+    greets: bool = False
+    """Without one: whether the monitor greets whoever calls, and answers nothing then."""
     heard: float | None = None
     """When QEMU last answered."""
     silent_since: float | None = None

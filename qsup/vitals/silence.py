@@ -33,6 +33,7 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     urgent: bool | None = None
     """Whether it has answered out of band at any time since."""
     session: bool = True
+    greets: bool = False
 
     def verdict(self, now: float) -> Verdict:
         """What the matter is, after too long a time of it."""
@@ -54,7 +55,7 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
                 return Condition.WELL
         if self._stalled():
             return Condition.HOST_STALLED
-        return Condition.QEMU_HUNG if self.session else Condition.QMP_LOST
+        return Condition.QEMU_HUNG if self.session or self.greets else Condition.QMP_LOST
 
     def _stalled(self) -> bool:
         """Whether the host held it up for half of the time or more, or has its cgroup frozen now."""
@@ -90,7 +91,9 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
             yield f"{found[-1]} (the host held it up at {len(found)} of the last {len(self.stalls)} looks)"
 
     def _loop(self) -> Iterator[str]:
-        if self.urgent:
+        if self.greets:
+            yield "its main loop is held up: its monitor greets, and answers nothing"
+        elif self.urgent:
             yield "its main loop is held up: its monitor answers out of band"
         else:
             yield "neither its main loop nor, out of band, its monitor answers"
@@ -115,6 +118,7 @@ def followed(
             heard=sample.heard,
             urgent=sample.urgent,
             session=sample.session,
+            greets=sample.greets,
         )
     stalls = silence.stalls
     if sample.process is not None and silence.process is not None:
@@ -126,6 +130,7 @@ def followed(
         stalls=stalls,
         urgent=silence.urgent if sample.urgent is None else sample.urgent,
         session=sample.session,
+        greets=sample.greets,
     )
 
 

@@ -53,6 +53,10 @@ class Subject(Protocol):
         """The session to it; None while there is none. Another object is another session."""
 
     @property
+    def greets(self) -> bool:
+        """Without a session: whether its monitor has greeted when it was last called, and answered nothing then."""
+
+    @property
     def busy(self) -> bool:
         """Whether an operation may rightly hold it up: a snapshot, a migration, a dump of its memory."""
 
@@ -151,6 +155,7 @@ class Watch:
             busy=subject.busy,
             booted=subject.booted,
             session=line is not None,
+            greets=line is None and subject.greets,
             heard=self._heard,
             silent_since=silent_since,
             latency=line.status.latency if line else None,

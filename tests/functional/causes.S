@@ -8,6 +8,8 @@
 #   w  arm the ib700 watchdog, and feed it no more
 #   d  write a sector to the first disk, again and again; prints + for each that was written
 #   x  run into an address where there is neither RAM nor ROM
+#   h  hang: rest with interrupts off
+#   e  end QEMU through isa-debug-exit, with status 33
 #
 # It prints a dot when it is ready for a key. q35 and pc; SeaBIOS puts the ACPI registers at 0x600 on either.
 
@@ -25,7 +27,8 @@ main:
         mov     [drive], dl
         mov     al, '.'
         call    print
-1:      mov     dx, 0x3fd
+1:      hlt                             # until the BIOS's next tick, 55 ms at most
+        mov     dx, 0x3fd
         in      al, dx
         test    al, 1
         jz      1b
@@ -45,15 +48,24 @@ main:
         je      watchdog
         cmp     al, 'd'
         je      write
+        cmp     al, 'h'
+        je      hang
+        cmp     al, 'e'
+        je      exit
         cmp     al, 'x'
         jne     1b
-        cli
-        lgdt    table                   # real mode does not reach where there is nothing
-        mov     eax, 1
-        mov     cr0, eax
+        call    protect                 # real mode does not reach where there is nothing
         .byte   0x66, 0xea              # a far jump to 0x08:0xe0000000
         .long   0xe0000000
         .word   8
+hang:
+        cli
+        hlt
+exit:
+        mov     dx, 0x501
+        mov     al, 16                  # 2 * 16 + 1
+        out     dx, al
+        jmp     stand
 power_off:
         mov     dx, 0x604
         mov     ax, 0x2000
@@ -73,8 +85,18 @@ reset:
         out     0x64, al
         jmp     stand
 triple_fault:
+        call    protect                 # KVM does not get so far in real mode
+        ljmp    8, offset 4f
+        .code32
+4:      mov     eax, 16
+        mov     ds, eax
+        mov     es, eax
+        mov     ss, eax
+        mov     fs, eax
+        mov     gs, eax
         lidt    none
-        int3
+        ud2
+        .code16
 watchdog:
         mov     dx, 0x443               # the time is 2 * (15 - n) seconds
         mov     al, 14
@@ -100,6 +122,12 @@ stand:
         sti
         hlt
         jmp     stand
+protect:
+        cli
+        lgdt    table
+        mov     eax, 1
+        mov     cr0, eax
+        ret
 print:
         mov     ah, al
         mov     dx, 0x3fd
@@ -112,8 +140,8 @@ print:
         ret
 drive:  .byte   0
 descriptors:
-        .quad   0, 0x00cf9a000000ffff
-table:  .word   15
+        .quad   0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+table:  .word   23
         .long   descriptors
 none:   .word   0
         .long   0

@@ -15,8 +15,9 @@ accel = "{accel}"
 size = "16 MiB"
 [disk.root]
 file = "{image}"
-format = "raw"
+format = "{format}"
 bus = "ide"
+{disk}
 [boot]
 order = ["root"]
 [serial.console]
@@ -24,10 +25,26 @@ order = ["root"]
 enabled = true
 [watchdog]
 model = "ib700"
+[qemu]
+args = ["-device", "isa-debug-exit"{args}]
 [stop]
-methods = []
 {more}
 """
+STAY = """
+methods = []
+[restart]
+policy = "never"
+"""
+"""The end of its file where nothing is asked of it at a stop, and it stays off after its end."""
+
+
+def guest(
+    image: Path, accel: str, more: str, *, image_format: str = "raw", disk: str = "", args: str = ""
+) -> str:
+    """The text of its file. ``more`` are further keys of `[stop]` and further tables, ``disk`` further keys of its
+    disk, ``args`` further words for QEMU, each after a comma.
+    """
+    return GUEST.format(image=image, accel=accel, more=more, format=image_format, disk=disk, args=args)
 
 
 def build(image: Path, size: int = 1 << 20) -> Path:

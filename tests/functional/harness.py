@@ -178,11 +178,11 @@ class Site:
     async def types(self, name: str, keys: str) -> None:
         """Type into the guest's console."""
         reader, writer = await asyncio.open_unix_connection(self.socket)
-        await reader.readline()
         writer.write(b'{"execute": "qmp_capabilities"}\n')
-        await reader.readline()
         writer.write(b'{"execute": "guest-console", "arguments": {"name": "%s"}}\n' % name.encode())
-        await reader.readline()
+        # Events come as well, until the line is the console's.
+        while b'"read-only"' not in await reader.readline():
+            pass
         writer.write(keys.encode())
         await writer.drain()
         writer.close()
@@ -240,24 +240,26 @@ def _lies_below(link: Path, root: Path) -> bool:
         return False
 
 
-async def killed(pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal that ends a process, and wait until it has ended."""
-    await ended(pid, number)
-
-
-async def ended(pid: int, number: int = 0) -> None:
-    """Wait until a process has ended."""
+@contextlib.asynccontextmanager
+async def ending(pid: int) -> AsyncIterator[int]:
+    """Do within it what ends a process, whose pidfd it gives; it waits for the end."""
     pidfd = os.pidfd_open(pid)
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     loop.add_reader(pidfd, lambda: None if ended.done() else ended.set_result(None))
     try:
-        signal.pidfd_send_signal(pidfd, number)
+        yield pidfd
         async with asyncio.timeout(DEADLINE):
             await ended
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
+
+
+async def killed(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal that ends a process, and wait until it has ended."""
+    async with ending(pid) as pidfd:
+        signal.pidfd_send_signal(pidfd, number)
 
 
 def alive(pid: int) -> bool:

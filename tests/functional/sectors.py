@@ -58,6 +58,7 @@ class Watched:
     serial: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     session: Session | None = None
     busy: bool = False
+    greets: bool = False
     booted: float | None = None
     opened: list[QmpSession] = field(default_factory=list)
 

@@ -61,7 +61,7 @@ async def test_a_drill_goes_as_the_file_says(
 
 async def test_a_full_disk_is_drilled_without_filling_the_host_s(empty: Site, tmp_path: Path) -> None:
     image = causes.build(tmp_path / "causes.img")
-    text = causes.GUEST.format(accel="tcg", image=image, more="[drill]\nallowed = true\n")
+    text = causes.guest(image, "tcg", "[drill]\nallowed = true\n")
     empty.guest("heart", text)
     await empty.start()
     await empty.run("guest-start", name="heart")

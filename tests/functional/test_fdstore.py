@@ -16,7 +16,7 @@ import pytest
 
 from qsup import endpoint
 from tests.fakes.manager import Manager
-from tests.functional.harness import DEADLINE, HEARTBEAT, IDLE, Site, ended, killed
+from tests.functional.harness import DEADLINE, HEARTBEAT, IDLE, Site, ending, killed
 
 KNOWN = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 15)
 """Whether this kernel tells the exit status of a process that was not our child."""
@@ -146,8 +146,8 @@ async def test_a_reset_that_nobody_saw_is_counted(heart: Site) -> None:
 
 async def test_the_exit_status_that_a_guest_has_chosen_is_known(heart: Site) -> None:
     pid = json.loads((heart.runtime / "guests/heart/launch.json").read_text())["identity"]["pid"]
-    with await types_away(heart, b"e"):
-        await ended(pid)
+    async with ending(pid):
+        (await types_away(heart, b"e")).close()
     await heart.start()
     end = await last_end(heart, "heart")
     if KNOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from qsup.spec.model import GuestSpec
 from qsup.spec.tables.nic import Nic, NicType
 from qsup.spec.tables.share import Share
 from qsup.spec.tables.tpm import Tpm
-from tests.functional.harness import DEADLINE, IDLE, Site, alive, killed
+from tests.functional.harness import DEADLINE, IDLE, Site, alive, ending, killed
 from tests.functional.helper_processes import with_programs
 
 TPM = "[tpm]\nenabled = true\n"
@@ -61,19 +62,9 @@ async def started(here: Site, text: str, **values: object) -> dict[str, Any]:
 
 async def gone(pid: int) -> None:
     """Wait until a process has ended, whoever's child it is."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(pidfd, ended.set)
-    try:
-        async with asyncio.timeout(DEADLINE):
-            await ended.wait()
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
+    with contextlib.suppress(ProcessLookupError):
+        async with ending(pid):
+            pass
 
 
 def marked(root: Path) -> list[int]:

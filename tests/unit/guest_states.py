@@ -145,7 +145,7 @@ INPUTS: list[inputs.Input] = [
     inputs.StatusKnown(ExitStatus("signal", 6)),
     *(inputs.Timer(name) for name in (*TIMERS, MAINTENANCE)),
     inputs.Restored(same_boot=True),
-    inputs.Restored(same_boot=True, launched=True),
+    inputs.Restored(same_boot=True, exited=inputs.Exited(None, "")),
     inputs.Restored(same_boot=False),
     inputs.Restored(same_boot=True, alive=LAUNCH),
 ]

@@ -6,9 +6,7 @@ import asyncio
 import json
 import os
 import stat
-import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -155,6 +153,16 @@ async def test_what_a_daemon_that_died_left_unfinished_is_removed(shelf: Shelf) 
     assert sorted(os.listdir(shelf.directory)) == ["note.txt", id_]
 
 
+async def test_a_bundle_is_written_though_nobody_waits_for_it_any_more(shelf: Shelf) -> None:
+    asked = asyncio.create_task(shelf.write(crash()))
+    await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert await shelf.tidy() == ()
+    assert len(await ids(shelf)) == 1
+
+
 async def test_where_there_is_nothing_there_is_nothing_to_tidy_or_to_list(shelf: Shelf) -> None:
     assert await shelf.tidy() == ()
     assert await shelf.guests() == frozenset()
@@ -188,29 +196,6 @@ async def test_older_bundles_that_cannot_be_removed_do_not_lose_the_new_one(
     new = await kept(shelf, at=AT + 1)
     assert await ids(shelf) == [new, old]
     assert "cannot be removed" in caplog.text
-
-
-async def test_what_is_being_written_is_not_tidied_away(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, go_on, real = threading.Event(), threading.Event(), module._write_files
-
-    def slowly(*args: Any) -> None:
-        begun.set()
-        assert go_on.wait(10)
-        real(*args)
-
-    monkeypatch.setattr(module, "_write_files", slowly)
-    writing = asyncio.ensure_future(shelf.write(crash()))
-    await asyncio.to_thread(begun.wait, 10)
-    # Whoever has asked for it goes away, and with him the lock, but not the thread.
-    writing.cancel()
-    await asyncio.gather(writing, return_exceptions=True)
-    assert await shelf.tidy() == ()
-    go_on.set()
-    await asyncio.get_running_loop().shutdown_default_executor()
-    (name,) = os.listdir(shelf.directory)
-    assert guest_of(name) == "web1"
 
 
 async def test_a_broken_bundle_is_listed_with_what_is_wrong(shelf: Shelf) -> None:

@@ -365,6 +365,50 @@ async def test_a_console_ends_with_its_client(bench: Bench) -> None:
         await until(lambda: not bench.guests.consoles["web1"].viewers)
 
 
+@pytest.mark.parametrize("unread", [False, True])
+async def test_what_a_client_typed_before_it_went_reaches_the_guest(bench: Bench, *, unread: bool) -> None:
+    console = bench.guests.consoles["web1"]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(bench.path))
+        client.sendall(
+            b'{"execute":"qmp_capabilities"}{"execute":"guest-console","arguments":{"name":"web1"}}\n'
+        )
+        async with asyncio.timeout(5):
+            await console.attached.wait()
+            if unread:
+                console.feed(b"login: ")
+            await asyncio.to_thread(wait_for, client, b"login: " if unread else b"read-only")
+        client.sendall(b"root")
+        client.sendall(b"\n")
+        if not unread:
+            client.recv(4096)
+    console.feed(b"more")
+    async with asyncio.timeout(5):
+        assert await console.typed.get() == b"root\n"
+        await until(lambda: not console.viewers)
+
+
+async def test_a_client_that_goes_without_having_read_is_no_error(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(bench.path))
+        client.sendall(b'{"execute":"qmp_capabilities"}')
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(wait_for, client, b'"return"')
+    other = await bench.client()
+    assert "return" in await other.ask("query-version")
+    await other.close()
+    await bench.server.close()
+    assert "error" not in caplog.text
+
+
+def wait_for(client: socket.socket, text: bytes) -> None:
+    """Wait until a text has come, and leave it there unread."""
+    while text not in client.recv(4096, socket.MSG_PEEK):
+        pass
+
+
 async def test_an_unknown_serial_port_is_an_error_and_the_connection_goes_on(bench: Bench) -> None:
     client = await bench.client()
     error = (await client.ask("guest-console", name="web1", serial="nope"))["error"]

@@ -20,7 +20,7 @@ from qsup.guest import hands
 from qsup.guest.actor import Actor
 from qsup.guest.host import Host
 from qsup.guest.kept import Kept
-from qsup.guest.launch import Running
+from qsup.guest.running import Running
 from qsup.notify import Notifier
 from qsup.paths import Paths
 from qsup.phase import Phase, Verb
@@ -107,7 +107,8 @@ async def test_a_step_that_meets_a_bug_answers_and_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("run_state", "done"), [("prelaunch", ["hold to its limits", "prepare"]), ("running", []), ("paused", [])]
+    ("run_state", "done"),
+    [("prelaunch", ["hold to its limits", "prepare"]), ("running", ["missed"]), ("paused", ["missed"])],
 )
 async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_the_launch_wants(
     run_state: str, done: list[str], host: Host, monkeypatch: pytest.MonkeyPatch
@@ -128,6 +129,9 @@ async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_t
 
         async def prepare(self) -> None:
             told.append("prepare")
+
+        async def missed(self) -> None:
+            told.append("missed")
 
         async def serve(self) -> None:
             pass

@@ -17,7 +17,7 @@ from qsup.guest.outcome import outcome
 from qsup.guest.restore import wants_start
 from qsup.guest.state import Ill, Launch, State
 from qsup.guest.step import step
-from qsup.guest.turn import MAINTENANCE, READY, SILENT, STAGE
+from qsup.guest.turn import MAINTENANCE, READY, STAGE
 from qsup.phase import Phase, Verb, Wanted
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
@@ -251,14 +251,13 @@ def test_a_hung_guest_goes_through_all_stages_that_its_file_wants() -> None:
 
 
 def test_a_lost_session_is_not_left_so_for_ever() -> None:
-    lost = walk(RUNNING, inputs.Lost("EOF"), inputs.Timer("reconnect"))
-    assert Arm(SILENT, 60.0) in lost[1]
-    _, effects = walk(lost[0], inputs.Timer(SILENT))
+    lost, _ = walk(RUNNING, inputs.Lost("EOF"), inputs.Timer("reconnect"))
+    assert Watch.PULSE in {duty.watch for duty in duties(lost, SPEC)}
+    _, effects = walk(lost, inputs.Pulse(Cause.QMP_LOST, "no QMP session to it can be had"))
     assert told(effects, Kind.TROUBLE)[0]["cause"] == "qmp-lost"
     assert signals(effects) == [signal.SIGTERM]
-    again = walk(lost[0], inputs.Connected("running"))[0]
-    assert again.phase is Phase.RUNNING
-    assert signals(walk(again, inputs.Timer(SILENT))[1]) == []
+    again = walk(lost, inputs.Connected("running"))[0]
+    assert (again.phase, again.ill) == (Phase.RUNNING, None)
 
 
 def test_under_maintenance_it_is_told_and_nothing_is_done() -> None:

@@ -159,11 +159,11 @@ class World(RuleBasedStateMachine):
         self.state, self.timers = self.durable, set()
         self.processes += self.launching
         self.launching = 0
-        launched = bool(self.processes)
+        exited = inputs.Exited(None, "") if self.processes else None
         if died or not same_boot:
             self.processes = 0
         alive = Launch(token="0" * 16, pid=7, adopted=True) if self.processes else None
-        self.happen(inputs.Restored(same_boot=same_boot, alive=alive, launched=launched))
+        self.happen(inputs.Restored(same_boot=same_boot, alive=alive, exited=exited))
 
     @invariant()
     def the_phase_tells_the_truth_about_the_process(self) -> None:

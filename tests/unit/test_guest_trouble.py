@@ -18,6 +18,7 @@ from qsup.phase import Phase
 from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, Restart, RestartOn
+from qsup.spec.tables.watchdog import Watchdog, WatchdogAction, WatchdogModel
 from tests.unit.guest_states import SPEC, STATES, changed, env, restarting, walk
 
 RUNNING = STATES[Phase.RUNNING]
@@ -238,3 +239,72 @@ def test_an_orderly_end_leaves_no_bundle() -> None:
     assert state.last_end is not None
     assert state.last_end.bundle is None
     assert not any(isinstance(effect, Collect) for effect in effects)
+
+
+REST = restarting(on=RestartOn(guest_reset=Reaction.STOP))
+UNSEEN = changed(RUNNING, connected=False, run_state=None)
+
+
+@pytest.mark.parametrize(
+    ("rests_by", "spec", "cause"),
+    [
+        ("guest-reset", REST, Cause.GUEST_RESET),
+        ("triple-fault", restarting(on=RestartOn(triple_fault=Reaction.STOP)), Cause.TRIPLE_FAULT),
+        ("guest-shutdown", REST, Cause.GUEST_SHUTDOWN),
+        (None, SPEC, Cause.GUEST_SHUTDOWN),
+        (None, REST, Cause.UNKNOWN),
+    ],
+)
+def test_what_brought_a_guest_to_rest_unseen_is_what_it_is_ended_for(
+    rests_by: str | None, spec: GuestSpec, cause: Cause
+) -> None:
+    state, effects = walk(UNSEEN, inputs.Connected("shutdown", rests_by), spec=spec)
+    assert state.ending is not None
+    assert state.ending.cause is cause
+    assert commands(effects) == ["quit"]
+
+
+def test_a_reset_that_no_rule_is_for_is_made_up_for_whenever_it_is_found() -> None:
+    spec = restarting(on=RestartOn(triple_fault=Reaction.STOP))
+    state, effects = walk(UNSEEN, inputs.Connected("shutdown", "guest-reset"), spec=spec)
+    assert commands(effects) == ["set-action", "system_reset", "cont"]
+    assert state.phase is Phase.RUNNING
+
+
+def test_a_question_that_overtakes_the_answer_to_a_reset_changes_nothing() -> None:
+    spec = restarting(on=RestartOn(triple_fault=Reaction.STOP))
+    event = inputs.Happened("SHUTDOWN", {"guest": True, "reason": "guest-reset"})
+    state, effects = walk(RUNNING, event, spec=spec)
+    assert commands(effects) == ["set-action", "system_reset", "cont"]
+    state, effects = walk(state, inputs.Happened("STOP", {}), inputs.RunState("shutdown"), spec=spec)
+    assert (commands(effects), state.ending) == ([], None)
+    off = inputs.Happened("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"})
+    state, _ = walk(state, inputs.Happened("RESUME", {}), off, spec=spec)
+    assert state.ending is not None
+    assert state.ending.cause is Cause.GUEST_SHUTDOWN
+
+
+def test_an_image_that_was_found_damaged_is_told_of_once() -> None:
+    late = inputs.Happened(
+        "BLOCK_IMAGE_CORRUPTED", {"qom-path": "/machine/x/disk-root/y", "fatal": True}, late=True
+    )
+    state, effects = walk(RUNNING, late)
+    assert told(effects)[0]["detail"] == "the image of the disk root is damaged"
+    assert state.phase is Phase.PAUSED
+    assert state.ill is not None
+    again, effects = walk(state, inputs.Restored(same_boot=True, alive=state.launch), late)
+    assert told(effects) == []
+    assert again.ill is not None
+    again, effects = walk(again, inputs.Connected("io-error"))
+    assert told(effects) == [], "what it is stopped by is known"
+
+
+def test_a_watchdog_that_powers_off_ends_the_guest_by_us() -> None:
+    spec = GuestSpec(
+        name="web1", watchdog=Watchdog(model=WatchdogModel.IB700, action=WatchdogAction.POWEROFF)
+    )
+    state, effects = walk(RUNNING, inputs.RunState("watchdog"), spec=spec)
+    assert commands(effects) == ["quit"]
+    state, effects = walk(state, LEFT, spec=spec)
+    assert state.last_end is not None
+    assert (state.phase, state.last_end.cause) == (Phase.STOPPED, Cause.WATCHDOG)

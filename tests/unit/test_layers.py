@@ -158,6 +158,7 @@ WITH_IO: Final = frozenset(
         "guest.prepare",
         "guest.record",
         "guest.recorder",
+        "guest.running",
         "guest.seed",
         "history.damage",
         "history.history",

@@ -173,6 +173,14 @@ def test_a_living_process_without_a_session_has_lost_it() -> None:
     assert found.evidence[-1] == "there has been no QMP session to it for 120 s"
 
 
+def test_a_monitor_that_greets_and_answers_nothing_is_that_of_a_qemu_that_hangs() -> None:
+    found = verdict(process=looked_at(thread("S", turns=1)), session=False, urgent=None, greets=True)
+    assert found.condition is Condition.QEMU_HUNG
+    assert found.evidence[0] == "its main loop is held up: its monitor greets, and answers nothing"
+    stopped = verdict(process=looked_at(thread("T")), session=False, urgent=None)
+    assert stopped.condition is Condition.QEMU_STOPPED
+
+
 def test_an_answer_ends_it_at_once() -> None:
     samples = [*silence(process=looked_at(thread("T"))), answered(200.0)]
     assert told(samples)[-1] == (200.0, Condition.WELL)

@@ -92,6 +92,7 @@ class FakeSubject:
     spec: GuestSpec = field(default_factory=lambda: guest())
     identity: Identity = IDENTITY
     busy: bool = False
+    greets: bool = False
     booted: float | None = None
 
 

@@ -42,7 +42,7 @@ class Watchdog(Section, frozen=True, kw_only=True):
     action: Annotated[
         WatchdogAction,
         about(
-            "`reset`, which `[restart.on] guest-reset` may follow; `shutdown`: the power button; `poweroff`: QEMU exits, a `qemu-exit` then; `inject-nmi`, at which Linux can be told to panic; `pause`; `debug`: a line in QEMU's stderr; `none`.",
+            "`reset`, which `[restart.on] guest-reset` may follow; `shutdown`: the power button; `poweroff`: QEMU is ended, and the guest stays off; `inject-nmi`, at which Linux can be told to panic; `pause`; `debug`: a line in QEMU's stderr; `none`.",
             qemu="-action watchdog=",
         ),
     ] = WatchdogAction.RESET

@@ -1,0 +1,82 @@
+"""What is held of one QEMU process, or is left of it: who it is, from which spec it was made, what it has written."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from qsup.argv.invocation import QEMU_LOG
+from qsup.proc.bounded import last_written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qsup.guest.helpers import Helpers
+    from qsup.guest.kept import Kept
+    from qsup.guest.placing import Placing
+    from qsup.guest.record import LaunchRecord
+    from qsup.proc.process import Process
+    from qsup.spec.model import GuestSpec
+
+STDERR: Final = "stderr.log"
+"""QEMU's stdout and stderr, in the run directory."""
+STDERR_TAIL: Final = 4096
+"""Bytes of stderr that go with an end."""
+LOG_SIGHT: Final = 256 << 10
+"""Bytes of QEMU's log that are searched at a reset; a triple fault is written just before it."""
+TRIPLE_FAULT: Final = b"Triple fault"
+_RUN_STATE: Final = re.compile(rb"(?m)(?:^|:)runstate_set current_run_state .* new_state \d+ \((.+)\)$")
+_POWERED_OFF: Final = re.compile(rb"(?m)(?:^|:)qemu_system_shutdown_request reason=")
+
+
+@dataclass
+class Running:
+    """One QEMU process and all that belongs to it, while it runs and until what is left of it has been told."""
+
+    process: Process
+    record: LaunchRecord
+    spec: GuestSpec
+    """The spec that it was launched from; the guest's file may have changed since."""
+    run_dir: Path
+    helpers: Helpers
+    placing: Placing
+    kept: Kept
+    """What systemd keeps of it."""
+    log_read: int = 0
+    """How much of QEMU's log has been looked at."""
+
+    @property
+    def token(self) -> str:
+        """The launch's identity."""
+        return self.record.token
+
+    def stderr(self, limit: int = STDERR_TAIL) -> str:
+        """The end of what QEMU wrote."""
+        return last_written(self.run_dir / STDERR, limit).decode(errors="replace")
+
+    def saw_triple_fault(self) -> bool:
+        """Whether QEMU's log, which tells that under TCG only, has one since it was last asked."""
+        try:
+            with (self.run_dir / QEMU_LOG).open("rb") as file:
+                file.seek(self.log_read)
+                news = file.read(LOG_SIGHT)
+                self.log_read = file.seek(0, os.SEEK_END)
+        except OSError:
+            return False
+        return TRIPLE_FAULT in news
+
+    def came_to_rest_by(self) -> str | None:
+        """What has brought its guest to rest, by QEMU's log: ``guest-shutdown``, ``guest-reset``, ``triple-fault``.
+
+        None if the log does not tell. See :mod:`qsup.argv.process` on what is written there, and when.
+        """
+        log = last_written(self.run_dir / QEMU_LOG, LOG_SIGHT)
+        changes = list(_RUN_STATE.finditer(log))
+        if not changes or changes[-1][1] != b"shutdown":
+            return None
+        before = log[changes[-2].end() if len(changes) > 1 else 0 : changes[-1].start()]
+        if _POWERED_OFF.search(before):
+            return "guest-shutdown"
+        return "triple-fault" if TRIPLE_FAULT in before else "guest-reset"
