@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qsup import __version__, clock, paths
+from qsup.access.access import Access
 from qsup.alerts.alerts import Alerts
 from qsup.bus import Bus
 from qsup.control.handed import take
@@ -31,6 +32,7 @@ from qsup.loop import timed_loop
 from qsup.metrics.metrics import Metrics
 from qsup.notify import Notifier, watchdog_interval
 from qsup.proc.bounded import Keeper
+from qsup.spec.load import DAEMON_FILE
 from qsup.supervisor import Supervisor
 from qsup.watch import ConfigWatch
 
@@ -154,8 +156,9 @@ class Daemon:
         self._alerts = Alerts(self._bus)
         self._metrics = Metrics(self._supervisor, lag)
         self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
+        self._access = Access(str(where.config / DAEMON_FILE))
         self._server = ControlServer(
-            where.control_socket, self._supervisor, self._alerts, self._history, handed=handed
+            where.control_socket, self._supervisor, self._alerts, self._history, self._access, handed=handed
         )
         self._leave = asyncio.Event()
         self._reload = asyncio.Event()
@@ -174,6 +177,7 @@ class Daemon:
             services = [tasks.create_task(self._supervisor.run())]
             await self._supervisor.adopted.wait()
             self._survey()
+            await self._decide_who_may()
             await self._server.start()
             services.append(tasks.create_task(self._reload_on_signal()))
             services.append(tasks.create_task(self._reload_on_change()))
@@ -221,6 +225,13 @@ class Daemon:
             log.warning("there is no directory %s; make it, then `qsup reload`", self._paths.config)
         for problem in self._supervisor.configuration().problems:
             log.warning("%s", problem)
+
+    async def _decide_who_may(self) -> None:
+        """Take the rules on access from the file, now and whenever it is read again."""
+        configuration = self._supervisor.configuration()
+        # What a file grants that cannot be read may well be less than what there is without one.
+        await self._access.apply(None if configuration.daemon_broken else configuration.daemon.access)
+        self._supervisor.before_reload.append(lambda daemon: self._access.apply(daemon.access))
 
     def _tell(self, event: Event) -> None:
         """Write what is announced to the log; keep the line that systemctl shows, and the alerts, up to date."""

@@ -49,6 +49,11 @@ class GuestNotFound(QsupError):
     exit_code = 3
     wire_class = "GuestNotFound"
 
+    @classmethod
+    def of(cls, name: str) -> GuestNotFound:
+        """The same words for a guest that does not exist and for one that somebody is not to know of."""
+        return cls(f"there is no guest {name}; `qsup list` shows those that there are")
+
 
 class DaemonUnreachable(QsupError):
     """Nobody answers on the control socket."""

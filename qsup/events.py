@@ -36,6 +36,9 @@ class Kind(StrEnum):
     """``name, message``: something about a guest that changes no phase."""
     SPEC = "GUEST_SPEC"
     """``name, change, paths``: ``added``, ``changed`` or ``removed`` a file; ``forgotten`` a guest without one."""
+    COMMAND = "COMMAND"
+    """``name, command, by, uid, pid``: somebody has given a command that does something, ``by`` says who in words, and
+    may do so; what comes of it is told by other events. Without ``name`` it is about no guest in particular."""
     ALERT_FAILED = "ALERT_FAILED"
     """``name, alert, way, to, message``: a message about a guest did not reach somebody; told once until one does."""
     RELOADED = "CONFIG_RELOADED"

@@ -37,6 +37,7 @@ from qsup.spec.load import load
 from qsup.spec.model import GuestSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from qsup.argv.invocation import Invocation
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from qsup.proc.bounded import Keeper
     from qsup.proc.console import Console
     from qsup.spec.load import Configuration
+    from qsup.spec.model import DaemonConfig
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,8 @@ class Supervisor:
         }
         self.adopted = asyncio.Event()
         """Set once every guest that still ran is under supervision again."""
+        self.before_reload: list[Callable[[DaemonConfig], Awaitable[None]]] = []
+        """Called with the daemon's settings before they hold, when they have been read again."""
         self._configuration = load(paths.config)
         boot_id, binary = clock.boot_id(), str(self._configuration.daemon.qemu_binary)
         prober = Prober(paths.probe_cache, boot_id)
@@ -228,13 +232,13 @@ class Supervisor:
         try:
             return self._actors[name]
         except KeyError:
-            raise GuestNotFound(self._unknown(name)) from None
+            raise self._unknown(name) from None
 
-    def _unknown(self, name: str) -> str:
+    def _unknown(self, name: str) -> GuestNotFound:
         problems = self._configuration.problems_of(name)
         if problems:
-            return f"the file of guest {name} cannot be used: {problems[0]}"
-        return f"there is no guest {name}; `qsup list` shows those that there are"
+            return GuestNotFound(f"the file of guest {name} cannot be used: {problems[0]}")
+        return GuestNotFound.of(name)
 
     def view(self, name: str) -> GuestView:
         """The facts of one guest. Raises GuestNotFound."""
@@ -325,12 +329,19 @@ class Supervisor:
         """Execute a QMP command on a guest's QEMU. Raises QmpError."""
         return await self._actor(name).qmp(command, arguments)
 
+    async def agent(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
+        """Execute a command of a guest's agent. Raises QmpError."""
+        return await self._actor(name).ask_agent(command, arguments)
+
     async def reload(self) -> Reload:
         """Read the configuration again; no running guest is disturbed, and a broken ``qsup.toml`` holds as it was."""
         async with self._reloading:
             new = await asyncio.to_thread(load, self.paths.config)
             if new.daemon_broken:
                 new = msgspec.structs.replace(new, daemon=self._configuration.daemon)
+            else:
+                for prepare in self.before_reload:
+                    await prepare(new.daemon)
             old, self._configuration = self._configuration, new
             self._host.qemu_binary = str(new.daemon.qemu_binary)
             self._host.programs = Programs(new.daemon)

@@ -15,11 +15,11 @@ from qsup.alerts.lane import Lane
 from qsup.alerts.limit import Limit
 from qsup.alerts.message import Message, line
 from qsup.alerts.rules import Happening, Happenings, Rule
-from qsup.alerts.threads import Threads
 from qsup.alerts.way import DeliveryFailed, Way
 from qsup.errors import UsageError
 from qsup.events import Event, Kind
 from qsup.spec.problem import nearest, shown
+from qsup.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ class Alerts:
         self._ways: dict[str, list[Way]] = {}
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._threads = Threads(AT_ONCE)
+        self._threads = Threads(AT_ONCE, "alert")
         self._flush_due = False
 
     def apply(self, daemon: DaemonConfig) -> None:

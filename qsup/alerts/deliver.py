@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qsup.alerts.message import Message
-    from qsup.alerts.threads import Threads
     from qsup.alerts.way import Way
     from qsup.spec.tables.alert import Alert
+    from qsup.threads import Threads
 
 TRY_AGAIN: Final = "exit 75"
 """EX_TEMPFAIL of sysexits.h: what sendmail cannot do now, it may be able to do later."""

@@ -16,11 +16,12 @@ from qsup import __version__
 from qsup.alerts.way import DeliveryFailed
 from qsup.spec.address import WebUrl
 from qsup.spec.problem import clipped
+from qsup.threads import TooMany
 
 if TYPE_CHECKING:
     from qsup.alerts.message import Message
-    from qsup.alerts.threads import Threads
     from qsup.spec.base import HostPath
+    from qsup.threads import Threads
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 _TOKEN: Final = re.compile(r"[!-~]{1,4096}")
@@ -63,6 +64,8 @@ class Webhook:
             raise DeliveryFailed(f"its certificate is not good: {error.verify_message}") from error
         except OSError as error:
             raise DeliveryFailed(clipped(_in_words(error)), again=True) from error
+        except TooMany:
+            raise DeliveryFailed("too many others wait for the name service already", again=True) from None
 
     def _request(self, body: bytes) -> bytes:
         url = self._url

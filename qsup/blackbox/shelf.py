@@ -117,12 +117,12 @@ class Shelf:
         """The bundles of these guests, the newest first, and how many more there are than are listed."""
         return await asyncio.to_thread(self._listing, guests)
 
-    async def find(self, word: str) -> Bundle:
+    async def find(self, word: str, of: Callable[[str], bool] = lambda _: True) -> Bundle:
         """The bundle that is meant: by its id, its guest (the newest one), ``latest``, or the beginning of its id.
 
-        Raises QsupError if that is none, or several.
+        Only those ``of`` some guests count. Raises QsupError if that is none, or several.
         """
-        return await asyncio.to_thread(self._find, word)
+        return await asyncio.to_thread(self._find, word, of)
 
     async def summary(self, id_: str) -> str:
         """What a person reads of it. Raises QsupError."""
@@ -133,7 +133,7 @@ class Shelf:
         try:
             return await asyncio.to_thread(self._piece, id_, file, offset, limit)
         except (OSError, ValueError) as error:
-            raise QsupError(f"there is no {file[:80]!r} in {id_[:80]}, or not any more") from error
+            raise no_file(id_, file) from error
 
     # What follows runs in threads.
 
@@ -240,8 +240,8 @@ class Shelf:
         ids = [id_ for id_ in self._ids() if guest_of(id_) in guests]
         return [self._bundle(id_) for id_ in ids[:LISTED]], max(0, len(ids) - LISTED)
 
-    def _find(self, word: str) -> Bundle:
-        ids = self._ids()
+    def _find(self, word: str, of: Callable[[str], bool]) -> Bundle:
+        ids = [id_ for id_ in self._ids() if of(guest_of(id_))]
         meant: Iterable[Callable[[str], bool]] = (
             lambda id_: id_ == word,
             lambda id_: guest_of(id_) == word,
@@ -299,6 +299,11 @@ def guest_of(id_: str) -> str:
     """The guest that a bundle is about, by its id."""
     found = ID.fullmatch(id_)
     return found["guest"] if found else ""
+
+
+def no_file(id_: str, file: str) -> QsupError:
+    """What is said of a file that is not there."""
+    return QsupError(f"there is no {file[:80]!r} in {id_[:80]}, or not any more")
 
 
 def _stamp(id_: str) -> str:

@@ -231,7 +231,15 @@ def _add_history(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_qmp(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("command", metavar="COMMAND", help="a QMP command: query-status, device_del, …")
+    _add_passed(parser, "a QMP command: query-status, device_del, …")
+
+
+def _add_agent(parser: argparse.ArgumentParser) -> None:
+    _add_passed(parser, "a command of the agent: guest-info, guest-get-osinfo, …")
+
+
+def _add_passed(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("command", metavar="COMMAND", help=what)
     parser.add_argument(
         "arguments", nargs="?", default="{}", metavar="JSON", help="its arguments, a JSON object"
     )
@@ -357,6 +365,7 @@ _SPECIAL: Final = {
     "alert": _add_alert,
     "history": _add_history,
     "qmp": _add_qmp,
+    "agent": _add_agent,
     "check": _add_check,
     "import": _add_import,
     "crash": _add_crash,

@@ -151,7 +151,7 @@ def _origin(origin: dict[str, Any]) -> str:
     return f"[{origin['table']}] {said}"
 
 
-def _qmp(options: Options) -> int:
+def _pass_on(options: Options) -> int:
     try:
         arguments = json.loads(options.arguments)
     except ValueError as error:
@@ -160,7 +160,15 @@ def _qmp(options: Options) -> int:
         raise UsageError(f'the arguments of {options.command} must be a JSON object, like {{"id": "disk0"}}')
     request = {"name": options.guests[0], "command": options.command, "arguments": arguments}
     with client(options) as daemon:
-        show_json(daemon.call("guest-qmp", request, timeout=QEMU_ANSWER))
+        show_json(daemon.call(VERBS[options.verb].command, request, timeout=QEMU_ANSWER))
+    return 0
+
+
+def _whoami(options: Options) -> int:
+    with client(options) as daemon:
+        if not options.json:
+            return show_text(daemon.call("query-access", {"format": "text"}))
+        show_json(daemon.call("query-access", {}))
     return 0
 
 
@@ -295,7 +303,9 @@ _SPECIAL: Final[dict[str, Callable[[Options], int]]] = {
     "maintenance": _maintenance,
     "drill": _drill,
     "argv": _argv,
-    "qmp": _qmp,
+    "qmp": _pass_on,
+    "agent": _pass_on,
+    "whoami": _whoami,
     "reload": _reload,
     "version": _version,
     "log": _log,

@@ -47,6 +47,8 @@ VERBS = {
     "history": Verb("query-history", ONE, "show how a guest did, and what happened to it, also long ago"),
     "argv": Verb("guest-argv", ONE, "show the command line that the next start would execute"),
     "qmp": Verb("guest-qmp", ONE, "pass a QMP command to a guest's QEMU"),
+    "agent": Verb("guest-agent", ONE, "pass a command to a guest's agent"),
+    "whoami": Verb("query-access", NONE, "show who you are to the daemon, and what you may do"),
     "check": Verb("check-config", NONE, "check guest files; needs no daemon"),
     "import": Verb(
         "",

@@ -89,7 +89,11 @@ class Client:
 
     def _cannot_connect(self, error: OSError) -> QsupError:
         if error.errno in (errno.EACCES, errno.EPERM):
-            return NotAllowed(f"not allowed to use {self._path}; only root and the daemon's own user are")
+            return NotAllowed(
+                f"not allowed to use {self._path}: it lets in root, the daemon's own user, and those to whom an"
+                " [[access]] in the daemon's qsup.toml grants something; without one, the group qsup."
+                " Who has just become a member of a group has to log in again"
+            )
         reason = error.strerror or str(error)
         return DaemonUnreachable(
             f"no daemon answers at {self._path}: {reason}; start it with `systemctl start qsupd` or `qsupd`, "

@@ -6,6 +6,9 @@ A class gives the command's name, its arguments (in kebab case on the wire) and,
 an array with an entry a guest, so that one guest's failure does not hide what became of the others.
 
 With ``"format": "text"`` a command answers as a person at a terminal wants it: see :class:`.results.Text`.
+
+``NEEDS`` is the role or the right that a command takes, with each guest that it is about. One that is about no guest
+in particular takes it with any guest, and tells of those only that its caller sees; or, ``OF_HOST``, with all guests.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from msgspec import Meta
 
 from qsup.drill.plan import Kind
 from qsup.phase import Verb
+from qsup.role import Need, Right, Role
 
 GuestName = Annotated[str, Meta(min_length=1, max_length=64, description="A guest's name.")]
 Glob = Annotated[str, Meta(min_length=1, max_length=64, description="A shell glob over guest names.")]
@@ -25,6 +29,9 @@ SerialId = Annotated[str, Meta(max_length=20, description="A serial port's id; w
 CrashId = Annotated[str, Meta(min_length=1, max_length=80, description="A bundle's id.")]
 WallTime = Annotated[float, Meta(description="Seconds since the epoch.")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="Seconds.")]
+CommandName = Annotated[
+    str, Meta(min_length=1, max_length=128, description="A command of QEMU's or of its agent's.")
+]
 Lines = Annotated[int, Meta(ge=0, le=10_000)]
 AlertName = Annotated[str, Meta(min_length=1, max_length=64, description="The name of an `[[alert]]`.")]
 Format = Literal["json", "text"]
@@ -37,10 +44,19 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The base of all commands."""
 
     NAME: ClassVar[str] = ""
+    NEEDS: ClassVar[Need]
+    OF_HOST: ClassVar[bool] = False
+
+    @property
+    def needs(self) -> Need:
+        """What this one takes."""
+        return self.NEEDS
 
 
 class Selection(Command, frozen=True):
-    """The base of commands about one or several guests."""
+    """The base of commands about one or several guests; ``ALL``: about all of them if it names none."""
+
+    ALL: ClassVar[bool] = False
 
     name: GuestName | None = None
     names: Globs | None = None
@@ -52,6 +68,7 @@ class QueryGuests(Command, frozen=True):
     """All guests, or those that the globs match, sorted by name."""
 
     NAME = "query-guests"
+    NEEDS = Role.OBSERVE
     names: Globs | None = None
     format: Format = "json"
     color: bool = False
@@ -61,12 +78,16 @@ class QueryGuest(Selection, frozen=True):
     """Everything known about a guest; without name and names about all."""
 
     NAME = "query-guest"
+    NEEDS = Role.OBSERVE
+    ALL = True
 
 
 class GuestWhy(Selection, frozen=True):
     """How a guest came to its phase: the last cause, the rule that decided, the next try and when."""
 
     NAME = "guest-why"
+    NEEDS = Role.OBSERVE
+    ALL = True
 
 
 class Act(Selection, frozen=True):
@@ -75,6 +96,7 @@ class Act(Selection, frozen=True):
     With ``wait`` (the default) the answer comes when it is done; ``timeout`` bounds the waiting, not the deed.
     """
 
+    NEEDS = Role.OPERATE
     VERB: ClassVar[Verb]
     DEADLINE: ClassVar[float | None] = 30.0
     wait: bool = True
@@ -116,6 +138,7 @@ class QueryStopPlan(Command, frozen=True):
     """
 
     NAME = "query-stop-plan"
+    NEEDS = Role.OBSERVE
     budget: Seconds
     names: Globs | None = None
     format: Format = "json"
@@ -165,6 +188,7 @@ class GuestMaintenance(Selection, frozen=True):
     """
 
     NAME = "guest-maintenance"
+    NEEDS = Role.OPERATE
     seconds: Seconds = 3600.0
 
 
@@ -175,6 +199,7 @@ class GuestDrill(Command, frozen=True):
     """
 
     NAME = "guest-drill"
+    NEEDS = Role.ADMINISTER
     name: GuestName
     kind: Annotated[Kind, Meta(description="What is done.")]
     format: Format = "json"
@@ -184,6 +209,7 @@ class GuestArgv(Command, frozen=True):
     """The command line that the next start of a guest would execute."""
 
     NAME = "guest-argv"
+    NEEDS = Role.OBSERVE
     name: GuestName
 
 
@@ -191,8 +217,22 @@ class GuestQmp(Command, frozen=True):
     """Passes a command to the guest's QEMU and gives QEMU's answer."""
 
     NAME = "guest-qmp"
+    NEEDS = Right.RAW_QMP
     name: GuestName
-    command: Annotated[str, Meta(min_length=1, max_length=128)]
+    command: CommandName
+    arguments: dict[str, Any] = {}
+
+
+class GuestAgent(Command, frozen=True):
+    """Passes a command to the guest agent and gives the agent's answer.
+
+    Commands that are not answered when they work, such as ``guest-shutdown``, end with an error after the deadline.
+    """
+
+    NAME = "guest-agent"
+    NEEDS = Right.AGENT_EXEC
+    name: GuestName
+    command: CommandName
     arguments: dict[str, Any] = {}
 
 
@@ -200,6 +240,7 @@ class GuestLog(Command, frozen=True):
     """The last lines of what the guest printed on a serial port, or of what its QEMU printed on stderr."""
 
     NAME = "guest-log"
+    NEEDS = Role.OBSERVE
     name: GuestName
     serial: SerialId | None = None
     lines: Lines = 100
@@ -214,28 +255,38 @@ class GuestConsole(Command, frozen=True):
     """
 
     NAME = "guest-console"
+    NEEDS = Right.CONSOLE
     name: GuestName
     serial: SerialId | None = None
     read_only: bool = False
     tail: Lines = 0
+
+    @property
+    def needs(self) -> Need:
+        """Who only looks needs no more than for the log."""
+        return GuestLog.NEEDS if self.read_only else self.NEEDS
 
 
 class CheckConfig(Command, frozen=True):
     """The problems of the configuration as it was last read."""
 
     NAME = "check-config"
+    NEEDS = Role.OBSERVE
 
 
 class ReloadConfig(Command, frozen=True):
     """Reads the configuration again. No running guest is touched; what an edit needs is said by query-guest."""
 
     NAME = "reload-config"
+    NEEDS = Role.ADMINISTER
+    OF_HOST = True
 
 
 class QueryEvents(Command, frozen=True):
     """Recent events: those numbered above ``since``, not older than ``age`` seconds, of guests that the globs match."""
 
     NAME = "query-events"
+    NEEDS = Role.OBSERVE
     since: Annotated[int, Meta(ge=0)] = 0
     age: Seconds | None = None
     names: Globs | None = None
@@ -245,6 +296,7 @@ class QueryCrashes(Command, frozen=True):
     """The bundles of abnormal ends, the newest first: of guests that the globs match, be they still there or not."""
 
     NAME = "query-crashes"
+    NEEDS = Role.OBSERVE
     names: Globs | None = None
     format: Format = "json"
     color: bool = False
@@ -254,6 +306,7 @@ class QueryCrash(Command, frozen=True):
     """One bundle, with the sizes of its files: by its id, its guest (the newest), ``latest``, or how its id begins."""
 
     NAME = "query-crash"
+    NEEDS = Role.OBSERVE
     id: CrashId
     format: Format = "json"
 
@@ -262,6 +315,7 @@ class CrashRead(Command, frozen=True):
     """A piece of a file of a bundle from ``offset`` on, in base64; an empty one is the end."""
 
     NAME = "crash-read"
+    NEEDS = Role.OBSERVE
     id: CrashId
     file: Annotated[str, Meta(min_length=1, max_length=80)]
     offset: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
@@ -271,6 +325,8 @@ class AlertTest(Command, frozen=True):
     """Sends a test message through an alert, and tells how each way went. ``guest`` is whom it seems to be about."""
 
     NAME = "alert-test"
+    NEEDS = Role.ADMINISTER
+    OF_HOST = True
     alert: AlertName
     guest: GuestName | None = None
 
@@ -282,6 +338,7 @@ class QueryHistory(Command, frozen=True):
     """
 
     NAME = "query-history"
+    NEEDS = Role.OBSERVE
     name: GuestName
     age: Annotated[float, Meta(ge=0)] | None = None
     since: WallTime | None = None
@@ -289,29 +346,40 @@ class QueryHistory(Command, frozen=True):
     format: Format = "json"
 
 
+class QueryAccess(Command, frozen=True):
+    """Who the caller is, and what it may do."""
+
+    NAME = "query-access"
+    NEEDS = Role.OBSERVE
+    format: Format = "json"
+
+
 class QueryVersion(Command, frozen=True):
     """The versions of qsup and of what it stands on."""
 
     NAME = "query-version"
+    NEEDS = Role.OBSERVE
 
 
 class QueryCommands(Command, frozen=True):
     """The names of all commands."""
 
     NAME = "query-commands"
+    NEEDS = Role.OBSERVE
 
 
 class QuerySchema(Command, frozen=True):
     """The JSON Schema of every command's arguments."""
 
     NAME = "query-schema"
+    NEEDS = Role.OBSERVE
 
 
 ACTS: Final = (GuestStart, GuestStop, GuestRestart, GuestReset, GuestKill, GuestPause, GuestResume)
 QUERIES: Final = (
-    QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestDrill, GuestArgv, GuestQmp, GuestLog, GuestConsole,
-    CheckConfig, ReloadConfig, QueryStopPlan, QueryEvents, QueryHistory, QueryCrashes, QueryCrash, CrashRead, AlertTest,
-    QueryVersion, QueryCommands, QuerySchema,
+    QueryGuests, QueryGuest, GuestWhy, GuestMaintenance, GuestDrill, GuestArgv, GuestQmp, GuestAgent, GuestLog,
+    GuestConsole, CheckConfig, ReloadConfig, QueryStopPlan, QueryEvents, QueryHistory, QueryCrashes, QueryCrash,
+    CrashRead, AlertTest, QueryAccess, QueryVersion, QueryCommands, QuerySchema,
 )  # fmt: skip
 COMMANDS: Final[dict[str, type[Command]]] = {command.NAME: command for command in (*QUERIES, *ACTS)}
 """Every command by its name."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from qsup.access.peer import has_gone
 from qsup.bus import Overrun
 from qsup.control import protocol
 from qsup.control.arguments import parse
 from qsup.control.commands import TAIL, GuestConsole
 from qsup.control.framing import ProtocolError, Splitter
-from qsup.control.peer import Peer, check_allowed, has_gone
 from qsup.control.tail import last_lines
 from qsup.errors import NotAllowed, QsupError
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     import socket
 
     from qsup.bus import Bus
+    from qsup.control.caller import Caller
     from qsup.control.facade import Console
     from qsup.control.handlers import Handlers
+    from qsup.control.places import Room
 
 log: Final = logging.getLogger(__name__)
 
@@ -42,9 +44,11 @@ _LINE_END: Final = re.compile(rb"\A\r?\n")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What one client, and all together, may take; sizes in bytes, times in seconds."""
+    """What one client, and all of one sort together, may take; sizes in bytes, times in seconds."""
 
     clients: int = 64
+    each: int = 16
+    """Connections of one user, if it is none of the daemon's owners."""
     handshake: float = 5.0
     message: int = 256 * 1024
     pending: int = 1024 * 1024
@@ -76,17 +80,25 @@ class Connection:
     """Serves one client; ``run`` ends when the connection has ended, and leaves nothing behind."""
 
     def __init__(
-        self, inbox: Inbox, writer: asyncio.StreamWriter, handlers: Handlers, bus: Bus, limits: Limits
+        self,
+        inbox: Inbox,
+        writer: asyncio.StreamWriter,
+        caller: Caller,
+        room: Room,
+        handlers: Handlers,
+        bus: Bus,
+        limits: Limits,
     ) -> None:
         self._inbox = inbox
         self._writer = writer
+        # asyncio wraps the socket in an object that lacks some of its methods, but none that is used here.
+        self._socket = cast("socket.socket", writer.get_extra_info("socket"))
+        self._caller = caller
+        self._room = room
         self._handlers = handlers
         self._bus = bus
         self._limits = limits
         self._splitter = Splitter(limits.message)
-        # asyncio wraps the socket in an object that lacks some of its methods, but none that is used here.
-        self._socket = cast("socket.socket", writer.get_extra_info("socket"))
-        self._peer = Peer.of(self._socket)
         self._negotiated = False
         self._console: tuple[GuestConsole, Console] | None = None
         self._typed = asyncio.Event()
@@ -101,7 +113,7 @@ class Connection:
                 for task in tasks:
                     task.cancel()
         except* (Dropped, Overrun, ConnectionError) as reasons:
-            log.debug("client %s dropped: %s", self._peer, "; ".join(map(repr, reasons.exceptions)))
+            log.debug("client %s dropped: %s", self._caller, "; ".join(map(repr, reasons.exceptions)))
             self._writer.transport.abort()
         finally:
             await self._close()
@@ -113,7 +125,8 @@ class Connection:
 
     async def _serve(self) -> None:
         try:
-            check_allowed(self._peer)
+            await self._caller.identify()
+            self._caller.check_known()
             self._send(protocol.greeting())
             await self._negotiate()
             while self._console is None and await self._answer_next():
@@ -136,7 +149,8 @@ class Connection:
         message = await self._message()
         if message is None:
             return False
-        self._send(await self._answer(message))
+        async with self._room.turn():
+            self._send(await self._answer(message))
         await self._writer.drain()
         return True
 
@@ -157,10 +171,12 @@ class Connection:
         except protocol.RequestError as error:
             return protocol.encode_error(error, error.id)
         except QsupError as error:
+            if isinstance(error, NotAllowed):
+                self._handlers.refused(error)
             return protocol.encode_error(error, id_)
         except Exception as error:
             # A bug must cost one answer, not the connection, and its traceback is for the log, not for the client.
-            log.exception("internal error in answer to %s", self._peer)
+            log.exception("internal error in answer to %s", self._caller)
             told = QsupError(f"internal error ({type(error).__name__}); the daemon's log says more")
             return protocol.encode_error(told, id_)
 
@@ -171,15 +187,15 @@ class Connection:
             return {}
         command = parse(request)
         if isinstance(command, GuestConsole):
-            attached, console = self._handlers.console(command)
+            attached, console = self._handlers.console(command, self._caller)
             self._console = command, console
             return attached
-        return await self._handlers.answer(command, str(self._peer))
+        return await self._handlers.answer(command, self._caller)
 
     async def _pass_events(self) -> None:
         with self._bus.subscribe() as events:
             async for event in events:
-                if self._negotiated and self._console is None:
+                if self._negotiated and self._console is None and self._caller.hears(event):
                     self._send(protocol.encode_event(event))
 
     async def _until_gone(self) -> None:
@@ -195,20 +211,22 @@ class Connection:
         with console.attach() as output:
             self._send(last_lines(console.tail(TAIL), command.tail) if command.tail else b"")
             async with asyncio.TaskGroup() as group:
-                typing = group.create_task(self._type(console, read_only=command.read_only))
+                typing = group.create_task(self._type(command, console))
                 async for data in output:
                     if has_gone(self._socket):
                         await self._typed.wait()
                         break
+                    self._caller.check(command, [command.name])
                     self._send(data)
                     await self._writer.drain()
                 typing.cancel()
 
-    async def _type(self, console: Console, *, read_only: bool) -> None:
+    async def _type(self, command: GuestConsole, console: Console) -> None:
         # The end of the line that the command stood on is not typed, if the client writes lines.
         data = _LINE_END.sub(b"", self._splitter.rest())
         while data or (data := await self._inbox.read(CHUNK)):
-            if not read_only:
+            self._caller.check(command, [command.name])
+            if not command.read_only:
                 # What is typed while the guest is off is lost, as on the cable of a machine without power.
                 with contextlib.suppress(QsupError):
                     await console.write(data)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
+from qsup.blackbox.shelf import guest_of, no_file
 from qsup.clock import iso
 from qsup.control.results import Result, Text
 from qsup.control.selection import matching
 from qsup.control.text import printable, printable_lines, table
+from qsup.errors import GuestNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from qsup.blackbox.shelf import Bundle
     from qsup.control import commands as c
+    from qsup.control.caller import Asked, Caller
     from qsup.control.facade import Guests
 
 _HEADER: Final = ("ID", "WHEN", "CAUSE", "DETAIL")
@@ -88,29 +91,33 @@ class Crashes:
     def __init__(self, guests: Guests) -> None:
         self._guests = guests
 
-    async def query_crashes(self, query: c.QueryCrashes, _by: str) -> list[Crash] | Text:
+    async def query_crashes(self, query: c.QueryCrashes, asked: Asked) -> list[Crash] | Text:
         """The bundles of some guests."""
-        found, more = await self._guests.crashes.listing(await self._meant(query.names))
+        found, more = await self._guests.crashes.listing(await self._meant(query, asked.caller))
         return listed(found, more) if query.format == "text" else [Crash.of(bundle) for bundle in found]
 
-    async def _meant(self, globs: Sequence[str] | None) -> Collection[str]:
+    async def _meant(self, query: c.QueryCrashes, caller: Caller) -> Collection[str]:
         having = await self._guests.crashes.guests()
-        names = matching(sorted({*having, *self._guests.names()}), globs)
+        names = matching(sorted(filter(caller.sees, {*having, *self._guests.names()})), query.names)
         for name in names:
+            if not caller.sees(name):
+                raise GuestNotFound.of(name)
             if name not in having:
                 # A name that no guest has either is a mistake, and the daemon knows best why.
                 self._guests.view(name)
         return frozenset(names)
 
-    async def query_crash(self, query: c.QueryCrash, _by: str) -> WholeCrash | Text:
+    async def query_crash(self, query: c.QueryCrash, asked: Asked) -> WholeCrash | Text:
         """One bundle."""
-        found = await self._guests.crashes.find(query.id)
+        found = await self._guests.crashes.find(query.id, asked.caller.sees)
         if query.format == "text":
             return Text(exit=0, text=printable_lines(await self._guests.crashes.summary(found.id)))
         return WholeCrash.of(found)
 
-    async def crash_read(self, command: c.CrashRead, _by: str) -> Piece:
+    async def crash_read(self, command: c.CrashRead, asked: Asked) -> Piece:
         """A piece of a file."""
+        if not asked.caller.sees(guest_of(command.id)):
+            raise no_file(command.id, command.file)
         data = await self._guests.crashes.piece(command.id, command.file, command.offset)
         return Piece(offset=command.offset, data=data)
 

@@ -36,6 +36,10 @@ class Configuration(Protocol):
     def problems(self) -> Sequence[object]:
         """What is wrong; ``str`` of each is for the operator."""
 
+    @property
+    def by_guest(self) -> Mapping[str, Sequence[object]]:
+        """The problems of each guest that has a file that cannot be used."""
+
 
 class Reload(Protocol):
     """What a reload found."""
@@ -170,6 +174,9 @@ class Guests(Protocol):
 
     async def qmp(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
         """Pass a command to the guest's QEMU; raise QmpError."""
+
+    async def agent(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
+        """Pass a command to the guest's agent; raise QmpError."""
 
     async def invocation(self, name: str) -> Invocation:
         """What the next start would execute."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from qsup import clock
+from qsup.bucket import Bucket
 from qsup.control import commands as c
 from qsup.control import render
 from qsup.control.account import account
 from qsup.control.acts import Acts
+from qsup.control.caller import Asked
 from qsup.control.crashes import Crashes
 from qsup.control.protocol import event_object
 from qsup.control.results import (
+    Access,
     AlertTested,
     Attached,
     Check,
@@ -28,20 +32,27 @@ from qsup.control.results import (
     Text,
     Why,
 )
-from qsup.control.selection import matches, matching, selected
+from qsup.control.selection import about, matches, matching
 from qsup.control.tail import last_lines
-from qsup.errors import UsageError
+from qsup.errors import GuestNotFound, NotAllowed, UsageError
+from qsup.events import Kind
+from qsup.role import Role
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from qsup.control import facade
+    from qsup.control.caller import Caller
     from qsup.control.facade import Alerts, Console, Guests
     from qsup.events import Event
     from qsup.guest.view import GuestView
 
-    Handler = Callable[[Any, str], Awaitable[Any]]
+    Handler = Callable[[Any, Asked], Awaitable[Any]]
 
+log: Final = logging.getLogger(__name__)
+
+REFUSALS: Final = (0.2, 20.0)
+"""Refusals that the log has: so many a second in the long run, so many at once."""
 NO_GUEST: Final = "test"
 """What a test message is about that is about no guest."""
 
@@ -54,6 +65,7 @@ class Handlers:
         self._alerts = alerts
         self._history = history
         self._acts = Acts(guests)
+        self._refusals = Bucket(*REFUSALS)
         crashes = Crashes(guests)
         self._table: dict[type[c.Command], Handler] = {
             c.QueryGuests: self._query_guests,
@@ -63,6 +75,7 @@ class Handlers:
             c.GuestDrill: self._guest_drill,
             c.GuestArgv: self._guest_argv,
             c.GuestQmp: self._guest_qmp,
+            c.GuestAgent: self._guest_agent,
             c.GuestLog: self._guest_log,
             c.CheckConfig: self._check_config,
             c.ReloadConfig: self._reload_config,
@@ -73,6 +86,7 @@ class Handlers:
             c.CrashRead: crashes.crash_read,
             c.AlertTest: self._alert_test,
             c.QueryHistory: self._query_history,
+            c.QueryAccess: self._query_access,
             c.QueryVersion: self._query_version,
             c.QueryCommands: self._query_commands,
             c.QuerySchema: self._query_schema,
@@ -83,83 +97,123 @@ class Handlers:
         """End what is still under way."""
         await self._acts.close()
 
-    async def answer(self, command: c.Command, by: str) -> Any:
-        """The answer to any command but ``guest-console``; raise QsupError.
+    async def answer(self, command: c.Command, caller: Caller) -> Any:
+        """The answer to any command but ``guest-console``; raise QsupError."""
+        asked = self._admitted(command, caller)
+        return await self._table[type(command)](command, asked)
 
-        ``by`` says who asks, for the guest's history.
-        """
-        return await self._table[type(command)](command, by)
-
-    def console(self, command: c.GuestConsole) -> tuple[Attached, Console]:
+    def console(self, command: c.GuestConsole, caller: Caller) -> tuple[Attached, Console]:
         """What to answer to a ``guest-console``, and the port to attach the client to then."""
+        self._admitted(command, caller)
         console = self._guests.console(command.name, command.serial)
         serial = command.serial or self._guests.view(command.name).serials[0]
         return Attached(name=command.name, serial=serial, read_only=command.read_only), console
 
-    async def _act(self, act: c.Act, by: str) -> Outcome | list[Outcome] | Text:
-        names = [view.name for view in self._views(act, default_all=False)]
+    def _admitted(self, command: c.Command, caller: Caller) -> Asked:
+        """The one place at which it is decided whether somebody may give a command; what does something is announced.
+
+        Raises NotAllowed, GuestNotFound and UsageError, all of them before anything is done.
+        """
+        visible = [name for name in self._guests.names() if caller.sees(name)]
+        guests = about(visible, command)
+        caller.check(command, guests)
+        if guests and not isinstance(command, c.QueryHistory):  # One that is gone may well have a history.
+            for stranger in sorted({*guests}.difference(visible)):
+                self._guests.view(stranger)  # It has the words for why there is none.
+        if command.needs is not Role.OBSERVE:
+            self._announce(command, caller, guests)
+        return Asked(caller, guests or [])
+
+    def refused(self, error: NotAllowed) -> None:
+        """Have a refusal in the log; whoever tries again and again does not fill it."""
+        if self._refusals.spend(clock.now()):
+            log.warning("%s", error)
+
+    def _announce(self, command: c.Command, caller: Caller, guests: list[str] | None) -> None:
+        facts = {"command": command.NAME, "by": str(caller), "uid": caller.peer.uid, "pid": caller.peer.pid}
+        if guests is None:
+            self._guests.bus.publish(Kind.COMMAND, **facts)
+        for guest in guests or ():
+            self._guests.bus.publish(Kind.COMMAND, name=guest, **facts)
+
+    async def _act(self, act: c.Act, asked: Asked) -> Outcome | list[Outcome] | Text:
         if act.name is not None:
-            outcome = await self._acts.one(act.name, act, by)
+            outcome = await self._acts.one(act.name, act, asked.by)
             return render.outcomes([outcome]) if act.format == "text" else outcome
-        outcomes = await self._acts.many(names, act, by)
+        outcomes = await self._acts.many(asked.guests, act, asked.by)
         return render.outcomes(outcomes) if act.format == "text" else outcomes
 
-    async def _query_guests(self, query: c.QueryGuests, _by: str) -> list[Guest] | Text:
-        views = [self._guests.view(name) for name in matching(self._guests.names(), query.names)]
+    async def _query_guests(self, query: c.QueryGuests, asked: Asked) -> list[Guest] | Text:
+        visible = [name for name in self._guests.names() if asked.caller.sees(name)]
+        views = [self._view(name, asked) for name in matching(visible, query.names)]
         if query.format == "text":
             return render.listing(views, clock.wall(), color=query.color)
         return [Guest.of(view) for view in views]
 
-    async def _query_guest(self, query: c.QueryGuest, _by: str) -> Guest | list[Guest] | Text:
-        views = self._views(query)
+    async def _query_guest(self, query: c.QueryGuest, asked: Asked) -> Guest | list[Guest] | Text:
+        views = [self._guests.view(name) for name in asked.guests]
         if query.format == "text":
             return render.status(views, clock.wall(), color=query.color)
         guests = [Guest.of(view) for view in views]
         return guests if query.name is None else guests[0]
 
-    async def _guest_why(self, query: c.GuestWhy, _by: str) -> Why | list[Why] | Text:
+    async def _guest_why(self, query: c.GuestWhy, asked: Asked) -> Why | list[Why] | Text:
         wall = clock.wall()
-        answers = [Why.of(view, wall) for view in self._views(query)]
+        answers = [Why.of(self._guests.view(name), wall) for name in asked.guests]
         if query.format == "text":
             return render.reasons(answers)
         return answers if query.name is None else answers[0]
 
-    async def _guest_maintenance(self, wish: c.GuestMaintenance, by: str) -> Outcome | list[Outcome] | Text:
-        names = [view.name for view in self._views(wish, default_all=False)]
-        said = [(name, await self._guests.maintain(name, wish.seconds, by=by)) for name in names]
+    async def _guest_maintenance(
+        self, wish: c.GuestMaintenance, asked: Asked
+    ) -> Outcome | list[Outcome] | Text:
+        said = [(name, await self._guests.maintain(name, wish.seconds, by=asked.by)) for name in asked.guests]
         outcomes = [Outcome(name=name, done=True, message=message) for name, message in said]
         if wish.format == "text":
             return render.outcomes(outcomes)
         return outcomes if wish.name is None else outcomes[0]
 
-    async def _guest_drill(self, wish: c.GuestDrill, by: str) -> Drill | Text:
-        held = Drill.of(await self._guests.drill(wish.name, wish.kind, by=by))
+    async def _guest_drill(self, wish: c.GuestDrill, asked: Asked) -> Drill | Text:
+        held = Drill.of(await self._guests.drill(wish.name, wish.kind, by=asked.by))
         return render.drill(held) if wish.format == "text" else held
 
-    def _views(self, selection: c.Selection, *, default_all: bool = True) -> list[GuestView]:
-        """The guests that are meant, each now; a name that no guest has raises before anything is done."""
-        names = selected(self._guests.names(), selection, default_all=default_all)
-        return [self._guests.view(name) for name in names]
+    def _view(self, name: str, asked: Asked) -> GuestView:
+        """One guest, now, as far as the caller is to know of it."""
+        if not asked.caller.sees(name):
+            raise GuestNotFound.of(name)
+        return self._guests.view(name)
 
-    async def _guest_argv(self, query: c.GuestArgv, _by: str) -> CommandLine:
+    async def _guest_argv(self, query: c.GuestArgv, _asked: Asked) -> CommandLine:
         places = partial(self._guests.places, query.name)
         return CommandLine.of(await self._guests.invocation(query.name), places)
 
-    async def _guest_qmp(self, command: c.GuestQmp, _by: str) -> Any:
+    async def _guest_qmp(self, command: c.GuestQmp, _asked: Asked) -> Any:
         return await self._guests.qmp(command.name, command.command, command.arguments)
 
-    async def _guest_log(self, query: c.GuestLog, _by: str) -> Log:
+    async def _guest_agent(self, command: c.GuestAgent, _asked: Asked) -> Any:
+        return await self._guests.agent(command.name, command.command, command.arguments)
+
+    async def _guest_log(self, query: c.GuestLog, _asked: Asked) -> Log:
         if query.stderr:
             text = self._guests.stderr_tail(query.name, c.TAIL).encode(errors="replace")
         else:
             text = self._guests.console(query.name, query.serial).tail(c.TAIL)
         return Log(text=last_lines(text, query.lines).decode(errors="replace"))
 
-    async def _check_config(self, _query: c.CheckConfig, _by: str) -> Check:
+    async def _check_config(self, _query: c.CheckConfig, asked: Asked) -> Check:
         configuration = self._guests.configuration()
-        return Check(guests=len(configuration.guests), problems=_texts(configuration.problems))
+        guests = [name for name in configuration.guests if asked.caller.sees(name)]
+        problems = configuration.problems
+        if not asked.caller.standing.sees_all:
+            problems = [
+                problem
+                for name, some in configuration.by_guest.items()
+                if asked.caller.sees(name)
+                for problem in some
+            ]
+        return Check(guests=len(guests), problems=_texts(problems))
 
-    async def _reload_config(self, _command: c.ReloadConfig, _by: str) -> Reloaded:
+    async def _reload_config(self, _command: c.ReloadConfig, _asked: Asked) -> Reloaded:
         found = await self._guests.reload()
         return Reloaded(
             added=tuple(found.added),
@@ -168,14 +222,15 @@ class Handlers:
             problems=_texts(found.problems),
         )
 
-    async def _query_stop_plan(self, query: c.QueryStopPlan, _by: str) -> StopPlan | Text:
-        names = matching(self._guests.names(), query.names)
-        plan = StopPlan.of(self._guests.fleet.stop_plan(names, query.budget))
+    async def _query_stop_plan(self, query: c.QueryStopPlan, asked: Asked) -> StopPlan | Text:
+        visible = [name for name in self._guests.names() if asked.caller.sees(name)]
+        plan = StopPlan.of(self._guests.fleet.stop_plan(matching(visible, query.names), query.budget))
         return render.stop_plan(plan) if query.format == "text" else plan
 
-    async def _query_events(self, query: c.QueryEvents, _by: str) -> Events:
+    async def _query_events(self, query: c.QueryEvents, asked: Asked) -> Events:
         recent = self._guests.bus.recent
-        chosen = [event_object(event) for event in recent if self._asked_for(event, query)]
+        hears = asked.caller.hears
+        chosen = [event_object(event) for event in recent if self._asked_for(event, query) and hears(event)]
         return Events(events=chosen, last=recent[-1].seq if recent else 0)
 
     def _asked_for(self, event: Event, query: c.QueryEvents) -> bool:
@@ -184,13 +239,13 @@ class Handlers:
         # Globs are matched with the event's own guest: it may have gone, and its name with it.
         return query.names is None or (event.guest is not None and matches(event.guest, query.names))
 
-    async def _alert_test(self, command: c.AlertTest, _by: str) -> AlertTested:
+    async def _alert_test(self, command: c.AlertTest, _asked: Asked) -> AlertTested:
         guest, phase = NO_GUEST, None
         if command.guest is not None:
             guest, phase = command.guest, self._guests.view(command.guest).phase
         return AlertTested.of(command.alert, await self._alerts.test(command.alert, guest, phase))
 
-    async def _query_history(self, query: c.QueryHistory, _by: str) -> History | Text:
+    async def _query_history(self, query: c.QueryHistory, _asked: Asked) -> History | Text:
         since = query.since if query.age is None else clock.wall() - query.age
         if query.since is not None and query.age is not None:
             raise UsageError("Parameters 'age' and 'since' exclude each other")
@@ -202,13 +257,17 @@ class Handlers:
             return account(query.name, kept, self._history.trouble)
         return History.of(query.name, kept, self._history.trouble)
 
-    async def _query_version(self, _query: c.QueryVersion, _by: str) -> dict[str, Any]:
+    async def _query_access(self, query: c.QueryAccess, asked: Asked) -> Access | Text:
+        found = Access.of(asked.caller)
+        return render.access(found) if query.format == "text" else found
+
+    async def _query_version(self, _query: c.QueryVersion, _asked: Asked) -> dict[str, Any]:
         return self._guests.version
 
-    async def _query_commands(self, _query: c.QueryCommands, _by: str) -> list[dict[str, str]]:
+    async def _query_commands(self, _query: c.QueryCommands, _asked: Asked) -> list[dict[str, str]]:
         return [{"name": name} for name in ("qmp_capabilities", *c.COMMANDS)]
 
-    async def _query_schema(self, _query: c.QuerySchema, _by: str) -> dict[str, Any]:
+    async def _query_schema(self, _query: c.QuerySchema, _asked: Asked) -> dict[str, Any]:
         return c.schema()
 
 

@@ -12,7 +12,7 @@ from qsup.phase import Phase
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qsup.control.results import Drill, Outcome, StopPlan, Why
+    from qsup.control.results import Access, Drill, Outcome, StopPlan, Why
     from qsup.guest.view import EndView, GuestView
 
 
@@ -123,6 +123,17 @@ def drill(held: Drill) -> Text:
     verdict = "as its file says" if held.ok else "not as its file says"
     text = "".join("  ".join(line).rstrip() + "\n" for line in lines)
     return Text(exit=int(not held.ok), text=f"{text}{held.name}: the drill {held.kind} went {verdict}\n")
+
+
+def access(found: Access) -> Text:
+    """``qsup whoami``: who one is to the daemon, and a line for each thing that is granted."""
+    who = f"{found.user} (uid {found.uid})" if found.user else f"uid {found.uid}"
+    rows = [
+        (one.role, ", ".join(one.guests), ", ".join(one.rights) or "-", printable(one.source))
+        for one in found.granted
+    ]
+    lines = table(("ROLE", "GUESTS", "RIGHTS", "GRANTED BY"), rows)
+    return Text(exit=0, text=f"{who}\n" + "".join("  ".join(line).rstrip() + "\n" for line in lines))
 
 
 def outcomes(results: list[Outcome]) -> Text:

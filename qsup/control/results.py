@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from qsup.argv.invocation import Invocation
     from qsup.budget import Plan
+    from qsup.control.caller import Caller
     from qsup.control.facade import Delivery
     from qsup.drill.hold import Report
     from qsup.errors import QsupError
@@ -289,6 +290,35 @@ class Attached(Result, frozen=True):
     name: str
     serial: str
     read_only: bool
+
+
+class Granted(Result, frozen=True):
+    """Something that the caller may do: a role and rights, with which guests, and where that is said."""
+
+    role: str
+    guests: tuple[str, ...]
+    rights: tuple[str, ...]
+    source: str
+
+
+class Access(Result, frozen=True):
+    """Who the caller is to the daemon, and what it may do; ``user`` is None if its number has no name."""
+
+    user: str | None
+    uid: int
+    gids: tuple[int, ...]
+    pid: int
+    granted: tuple[Granted, ...]
+
+    @classmethod
+    def of(cls, caller: Caller) -> Self:
+        """What the rules say now."""
+        peer = caller.peer
+        granted = tuple(
+            Granted(role=one.role, guests=one.guests, rights=tuple(sorted(one.rights)), source=one.source)
+            for one in caller.standing.grants
+        )
+        return cls(user=peer.name, uid=peer.uid, gids=tuple(sorted(peer.gids)), pid=peer.pid, granted=granted)
 
 
 class Check(Result, frozen=True):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from qsup.control.commands import Selection
 from qsup.errors import GuestNotFound, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from qsup.control.commands import Selection
+    from qsup.control.commands import Command
 
 
 def matches(name: str, globs: Collection[str]) -> bool:
@@ -35,7 +36,15 @@ def matching(names: list[str], globs: Collection[str] | None) -> list[str]:
     return [name for name in names if matches(name, globs)] + unknown
 
 
-def selected(names: list[str], selection: Selection, *, default_all: bool) -> list[str]:
+def about(names: list[str], command: Command) -> list[str] | None:
+    """The guests, known or not, that a command is about; None if it is about none in particular."""
+    if isinstance(command, Selection):
+        return selected(names, command)
+    name = getattr(command, "name", None)
+    return None if name is None else [name]
+
+
+def selected(names: list[str], selection: Selection) -> list[str]:
     """The names, known or not, that ``name`` or ``names`` mean.
 
     Raise UsageError if both are given, or neither where that does not mean all.
@@ -44,6 +53,6 @@ def selected(names: list[str], selection: Selection, *, default_all: bool) -> li
         raise UsageError("Parameters 'name' and 'names' exclude each other")
     if selection.name is not None:
         return [selection.name]
-    if selection.names is None and not default_all:
+    if selection.names is None and not selection.ALL:
         raise UsageError("Parameter 'name' is missing; or give 'names', with [\"*\"] for all guests")
     return matching(names, selection.names)

@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
+from qsup.access.door import door, open_door
+from qsup.access.peer import Peer
+from qsup.control.caller import Caller
 from qsup.control.connection import Connection, Inbox, Limits
 from qsup.control.handlers import Handlers
+from qsup.control.places import Places
 from qsup.endpoint import bind
-from qsup.errors import QsupError
 
 if TYPE_CHECKING:
     import socket
 
+    from qsup.access.access import Access
     from qsup.control.facade import Alerts, Guests, History
 
 log: Final = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ class ControlServer:
         guests: Guests,
         alerts: Alerts,
         history: History,
+        access: Access,
         limits: Limits | None = None,
         *,
         handed: socket.socket | None = None,
@@ -42,7 +47,9 @@ class ControlServer:
         """Where clients find it."""
         self._handed = handed
         self._guests = guests
+        self._access = access
         self._limits = limits or Limits()
+        self._places = Places(self._limits)
         self._handlers = Handlers(guests, alerts, history)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -51,6 +58,8 @@ class ControlServer:
         """Bind and listen; raise QsupError if the path cannot be used."""
         loop = asyncio.get_running_loop()
         listener = bind(self.path) if self._handed is None else self._handed
+        self._open_door()
+        self._access.watchers.append(self._open_door)
         # Not create_unix_server: from Python 3.13 on that removes the path at the end, whoever made it.
         self._server = await loop.create_server(self._protocol, sock=listener, backlog=128)
 
@@ -58,6 +67,8 @@ class ControlServer:
         """Stop listening, remove the path if it is ours, end every connection within ``deadline`` seconds."""
         if self._server is None:
             return
+        if self._open_door in self._access.watchers:
+            self._access.watchers.remove(self._open_door)
         self._server.close()
         if self._handed is None:
             with contextlib.suppress(FileNotFoundError):
@@ -71,21 +82,40 @@ class ControlServer:
         # What took longer has been cancelled a second time by now, and ends without waiting for its client.
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _open_door(self) -> None:
+        """Have the socket's permissions as the rules are."""
+        try:
+            open_door(self.path, door(self._access.rules))
+        except OSError as error:
+            log.warning(
+                "%s cannot be given the permissions that [[access]] asks for: %s; not all can connect who may",
+                self.path,
+                error.strerror or error,
+            )
+
     def _protocol(self) -> asyncio.StreamReaderProtocol:
         inbox = Inbox()
         return asyncio.StreamReaderProtocol(inbox, lambda _, writer: self._connected(inbox, writer))
 
     def _connected(self, inbox: Inbox, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(inbox, writer, self._handlers, self._guests.bus, self._limits)
-        if len(self._tasks) < self._limits.clients:
-            run = connection.run()
-        else:
-            run = connection.refuse(
-                QsupError(f"there are {self._limits.clients} clients already; try again later")
-            )
-        task = asyncio.create_task(run)
+        # asyncio wraps the socket in an object that lacks some of its methods, but none that is used here.
+        peer = Peer.of(cast("socket.socket", writer.get_extra_info("socket")))
+        room = self._places.room(peer, self._access.rules)
+        connection = Connection(
+            inbox,
+            writer,
+            Caller(peer, self._access),
+            room,
+            self._handlers,
+            self._guests.bus,
+            self._limits,
+        )
+        refusal = self._places.take(room, peer)
+        task = asyncio.create_task(connection.run() if refusal is None else connection.refuse(refusal))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        if refusal is None:
+            task.add_done_callback(lambda _: self._places.leave(room, peer))
         # For a task that is cancelled before its first step, and so never comes to close anything.
         task.add_done_callback(lambda _: writer.transport.abort())
 

@@ -21,6 +21,8 @@ def told(kind: str, data: Mapping[str, Any]) -> str:
             ready = ", ready" if data.get("ready") else ""
             adopted = f", adopted with pid {data.get('pid')}" if data.get("adopted") else ""
             return f"{data.get('phase')}{ready}{adopted}; wanted {data.get('wanted')}"
+        case "COMMAND":
+            return f"{data.get('command')}, given by {data.get('by')}"
         case _ if data.keys() - {"name"} == {"message"}:
             return str(data["message"])
         case _:

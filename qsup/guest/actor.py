@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AGENT_ANSWER = 30.0
+"""Seconds that the guest's agent has for a command of an operator: freezing file systems may take a while."""
 REWRITE_AFTER = 5.0
 """Seconds until a state that could not be written is written again."""
 
@@ -97,6 +99,13 @@ class Actor:
         if self.hands.line is None:
             raise QmpError(f"{self.spec.name} is {self.state.phase}: there is no QMP session to it")
         return await self.hands.line.session.execute(command, arguments, deadline=deadline)
+
+    async def ask_agent(self, command: str, arguments: dict[str, Any]) -> Any:
+        """Execute a command of the guest's agent for an operator. Raises QmpError."""
+        if self.hands.agent is None:
+            why = "it has no agent channel" if self.running else f"it is {self.state.phase}"
+            raise QmpError(f"{self.spec.name}: {why}, so no agent can be asked")
+        return await self.hands.agent.execute(command, arguments, deadline=AGENT_ANSWER)
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait until a condition over this actor's state holds; it is looked at after every change.

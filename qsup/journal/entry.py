@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from qsup.events import Event
 
 GUEST: Final = "QSUP_GUEST"
-FIELDS: Final = {"QSUP_CAUSE": "cause", "QSUP_PHASE": "phase", "QSUP_BUNDLE": "bundle", "QSUP_ALERT": "alert"}
+FIELDS: Final = {
+    "QSUP_CAUSE": "cause",
+    "QSUP_PHASE": "phase",
+    "QSUP_BUNDLE": "bundle",
+    "QSUP_ALERT": "alert",
+    "QSUP_COMMAND": "command",
+    "QSUP_BY": "by",
+}
 """Names of fields, and of what they have out of an event's data."""
 _LEVELS: Final = {Phase.GAVE_UP: logging.ERROR, Phase.UNREACHABLE: logging.WARNING}
 
@@ -66,6 +73,9 @@ def _line(event: Event) -> tuple[int, str]:
             return logging.INFO, f"{data['name']}: ready after {data['after']} s: {data['detail']}"
         case Kind.NOTICE:
             return logging.INFO, f"{data['name']}: {data['message']}"
+        case Kind.COMMAND:
+            about = f"{data['name']}: " if "name" in data else ""
+            return logging.INFO, f"{about}{data['command']}, given by {data['by']}"
         case Kind.ALERT_FAILED:
             return (
                 logging.WARNING,

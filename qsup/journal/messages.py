@@ -104,6 +104,17 @@ The guest's definition was added, changed or removed. What runs is not touched b
 `qsup status @QSUP_GUEST@` shows what its next start changes, `qsup restart @QSUP_GUEST@` has that happen now.
 """,
     ),
+    Kind.COMMAND: Message(
+        "a1a63024433948e0b17312316bc75ea5",
+        "@QSUP_BY@ has given the command @QSUP_COMMAND@",
+        """
+Somebody has told the daemon to do something, over its control socket, and is allowed to. What has come of it stands in
+the entries that follow.
+
+Who may do what is written in [[access]] of qsup.toml; `qsup whoami` tells everybody what they may do.
+`journalctl QSUP_EVENT=COMMAND` shows all that was commanded.
+""",
+    ),
     Kind.ALERT_FAILED: Message(
         "e1ddc74a715140af87194454891862da",
         "An alert about guest @QSUP_GUEST@ did not reach anybody",

@@ -72,6 +72,12 @@ class HostPath(str):
     __slots__ = ()
 
 
+class Account(str):
+    """A user or a group, by its name or its number; in a file a number may stand without quotation marks."""
+
+    __slots__ = ()
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """The base of all tables of a guest file: immutable, strict about keys."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qsup.errors import RecordError
-from qsup.spec.base import HostPath
+from qsup.spec.base import Account, HostPath
 from qsup.spec.model import GuestSpec
 from qsup.spec.tables.limits import Limits
 from qsup.units import Duration, Size
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PATH_LIMIT: Final = 4095
 """Bytes; Linux's PATH_MAX without the byte that ends it."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_ACCOUNT: Final = re.compile(r"\*|[0-9]{1,10}|[^\W\d][^\s:/*\x00-\x1f\x7f]{0,255}")
+HIGHEST_ID: Final = 0xFFFFFFFE
+"""The highest number of a user or a group; one more means nobody at all."""
 # A thousand guests say the same few sizes and durations.
 _size = lru_cache(4096)(Size.parse)
 _duration = lru_cache(4096)(Duration.parse)
@@ -32,6 +35,8 @@ def decode_hook(base: str) -> Callable[[type, Any], Any]:
     """How msgspec reads sizes, durations and paths; relative paths start at ``base``."""
 
     def decode(kind: type, value: object) -> object:
+        if kind is Account:
+            return account(value)
         if not isinstance(value, str):
             raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
         if kind is HostPath:
@@ -57,9 +62,20 @@ def host_path(text: str, base: str) -> HostPath:
     return HostPath(path)
 
 
+def account(value: object) -> Account:
+    """A user or a group; raise ValueError for what cannot be one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or _ACCOUNT.fullmatch(value) is None:
+        raise ValueError("a user or a group is written by its name or its number")
+    if value.isdecimal() and int(value) > HIGHEST_ID:
+        raise ValueError(f"numbers of users and groups go up to {HIGHEST_ID}")
+    return Account(value)
+
+
 def plain(value: Any) -> Any:
     """A spec as dictionaries, lists and strings, in the words of a guest file."""
-    if isinstance(value, Size | Duration | HostPath):
+    if isinstance(value, Size | Duration | HostPath | Account):
         return str(value)
     if isinstance(value, msgspec.Struct):
         names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)

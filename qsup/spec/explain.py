@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 
 import msgspec
 
-from qsup.spec.base import Finding, HostPath, Path, Section
+from qsup.spec.base import Account, Finding, HostPath, Path, Section
 from qsup.spec.codec import decode_hook
 from qsup.spec.problem import nearest, quoted, shown
 from qsup.units import Duration, Size
@@ -131,7 +131,7 @@ def _in_words(declared: Any, value: object, error: str) -> str:
         return f"{shown(value)} is not allowed; allowed: {quoted(words)}{near}"
     if not _fits_kind(inner, value):
         return f"must be {_kind(inner)}, not {shown(value)}"
-    if inner in (Size, Duration, HostPath):
+    if inner in (Size, Duration, HostPath, Account):
         return error.partition(" - at `")[0]
     if is_secret(declared):
         return f"what stands there {_violation(declared, value)}"
@@ -167,6 +167,8 @@ def _fits_kind(kind: Any, value: object) -> bool:
         return kind is bool and isinstance(value, bool)
     if kind is int:
         return isinstance(value, int)
+    if kind is Account:
+        return isinstance(value, str | int)
     return isinstance(value, str)
 
 
@@ -177,6 +179,7 @@ def _kind(kind: Any) -> str:
         int: "an integer",
         str: "a string",
         HostPath: "a path, as a string",
+        Account: "a name or a number",
         Size: 'a size, as a string such as "4 GiB"',
         Duration: 'a duration, as a string such as "90 s"',
     }

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from qsup.spec.base import Finding, HostPath, Identifier, Section, Text, about, form
 from qsup.spec.policy import RestartPolicy, Stop
+from qsup.spec.tables.access import Access
 from qsup.spec.tables.agent import Agent
 from qsup.spec.tables.alert import Alert
 from qsup.spec.tables.balloon import Balloon
@@ -193,6 +194,7 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     crashes: Crashes = Crashes()
     history: History = History()
     metrics: Metrics = Metrics()
+    access: Annotated[tuple[Access, ...], Meta(max_length=256)] = ()
     alert: Annotated[tuple[Alert, ...], Meta(max_length=64)] = ()
 
     def wrong(self) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 import msgspec
 
-from qsup.spec.base import COMMON, HostPath, Section
-from qsup.spec.codec import PATH_LIMIT, plain
+from qsup.spec.base import COMMON, Account, HostPath, Section
+from qsup.spec.codec import HIGHEST_ID, PATH_LIMIT, plain
 from qsup.spec.explain import bare, metas
 from qsup.spec.keys import keys, text_of
 from qsup.spec.model import DaemonConfig, GuestSpec
@@ -35,6 +35,7 @@ _KINDS: Final[Mapping[Any, dict[str, Any]]] = {
     int: {"type": "integer"},
     str: {"type": "string"},
     HostPath: {"type": "string", "minLength": 1, "maxLength": PATH_LIMIT},
+    Account: {"type": ["string", "integer"], "minLength": 1, "minimum": 0, "maximum": HIGHEST_ID},
     Size: {"type": "string", "pattern": rf"{_QUANTITY}(B|KiB|MiB|GiB|TiB)$|%", "examples": ["4 GiB"]},
     Duration: {"type": "string", "pattern": rf"{_QUANTITY}(ms|s|min|h|d)$|%", "examples": ["90 s"]},
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 import msgspec
 
-from qsup.spec.base import HostPath
+from qsup.spec.base import Account, HostPath
 from qsup.spec.codec import plain
 from qsup.spec.explain import bare, metas
 from qsup.spec.toml import value
@@ -23,6 +23,7 @@ _KINDS: Final[Mapping[Any, str]] = {
     int: "integer",
     str: "string",
     HostPath: "path",
+    Account: "name or number",
     Size: "size",
     Duration: "duration",
 }

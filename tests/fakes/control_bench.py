@@ -7,6 +7,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from qsup.access.access import Access
 from qsup.control.connection import Limits
 from qsup.control.server import ControlServer
 from tests.fakes.fake_history import FakeHistory
@@ -74,12 +75,18 @@ class Bench:
     """A server, its fake supervisor, and clients that are closed at the end."""
 
     def __init__(
-        self, path: str, server: ControlServer, guests: FakeSupervisor, history: FakeHistory
+        self,
+        path: str,
+        server: ControlServer,
+        guests: FakeSupervisor,
+        history: FakeHistory,
+        access: Access,
     ) -> None:
         self.path = path
         self.server = server
         self.guests = guests
         self.history = history
+        self.access = access
         self._clients: list[Client] = []
 
     async def client(self, *, negotiate: bool = True) -> Client:
@@ -99,9 +106,10 @@ async def running_bench(tmp_path: Path) -> AsyncIterator[Bench]:
     guests = FakeSupervisor(view("web1"), view("web2"), stopped("db1"))
     history = FakeHistory()
     path = str(tmp_path / "control.sock")
-    server = ControlServer(path, guests, FakeAlerts(), history, LIMITS)
+    access = Access("/etc/qsup/qsup.toml")
+    server = ControlServer(path, guests, FakeAlerts(), history, access, LIMITS)
     await server.start()
-    bench = Bench(path, server, guests, history)
+    bench = Bench(path, server, guests, history, access)
     yield bench
     await bench.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}, "the server left a task behind"

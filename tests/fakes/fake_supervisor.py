@@ -155,6 +155,7 @@ class FakeConsole:
 class FakeConfiguration:
     guests: dict[str, Any]
     problems: list[str]
+    by_guest: dict[str, list[str]]
 
 
 @dataclass
@@ -203,15 +204,17 @@ class FakeSupervisor:
         self.abandoned = asyncio.Event()
         self.consoles: dict[str, FakeConsole] = {name: FakeConsole() for name in self.views}
         self.problems: list[str] = []
+        self.by_guest: dict[str, list[str]] = {}
         self.reloaded = FakeReload()
         self.qmp_calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.agent_calls: list[tuple[str, str, dict[str, Any]]] = []
 
     def names(self) -> list[str]:
         return sorted(self.views)
 
     def view(self, name: str) -> GuestView:
         if name not in self.views:
-            raise GuestNotFound(f"there is no guest {name}; `qsup list` shows those that there are")
+            raise GuestNotFound.of(name)
         return self.views[name]
 
     async def command(self, name: str, verb: Verb, *, by: str) -> str:
@@ -289,6 +292,11 @@ class FakeSupervisor:
             raise self.failures[name]
         return {"status": "running"}
 
+    async def agent(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
+        self.view(name)
+        self.agent_calls.append((name, command, arguments))
+        return {"pretty-name": "Debian"}
+
     def places(self, name: str, table: tuple[str, ...]) -> list[str]:
         return [f"guests/{name}.toml:{len(table)}"] if table else []
 
@@ -309,7 +317,7 @@ class FakeSupervisor:
         )
 
     def configuration(self) -> FakeConfiguration:
-        return FakeConfiguration(dict.fromkeys(self.views), self.problems)
+        return FakeConfiguration(dict.fromkeys(self.views), self.problems, self.by_guest)
 
     async def reload(self) -> FakeReload:
         return self.reloaded

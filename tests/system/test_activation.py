@@ -54,7 +54,7 @@ def test_without_the_unit_the_daemon_opens_a_socket_of_its_own(units: Host) -> N
     units.systemctl("mask", "--runtime", "qsupd.socket")
     units.systemctl("start", "qsupd")
     assert units.qsup("list") == "no guests\n"
-    assert units.run("stat", "--format=%A", SOCKET) == "srw-------\n"
+    assert units.run("stat", "--format=%A %G", SOCKET) == "srw-rw---- qsup\n"
     units.systemctl("stop", "qsupd")
     assert "no daemon answers" in units.qsup("list", fails=True)
     units.systemctl("unmask", "--runtime", "qsupd.socket")

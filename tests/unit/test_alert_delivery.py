@@ -16,12 +16,12 @@ import pytest
 from qsup.alerts import deliver
 from qsup.alerts.deliver import Command, Mail
 from qsup.alerts.message import Message
-from qsup.alerts.threads import Threads
 from qsup.alerts.way import DeliveryFailed
 from qsup.alerts.webhook import Webhook
 from qsup.proc import tool
 from qsup.proc.process import ENVIRONMENT
 from qsup.spec.base import HostPath
+from qsup.threads import Threads
 from tests.fakes.receivers import DEADLINE, Mailbox, Receiver, certificate, receiver, script
 
 MESSAGE = Message(
@@ -45,7 +45,7 @@ async def web() -> AsyncIterator[Receiver]:
 
 
 def hook(url: str, deadline: float = DEADLINE, token: Path | None = None) -> Webhook:
-    return Webhook(url, HostPath(token) if token else None, deadline, Threads(1))
+    return Webhook(url, HostPath(token) if token else None, deadline, Threads(1, "test"))
 
 
 @contextlib.asynccontextmanager

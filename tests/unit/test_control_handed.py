@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsup.access.access import Access
 from qsup.control import handed
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError
@@ -28,7 +29,7 @@ def listening(path: Path) -> socket.socket:
     return opened
 
 
-async def test_it_is_served_and_neither_changed_nor_removed(tmp_path: Path) -> None:
+async def test_it_is_served_with_the_permissions_of_the_rules_and_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with listening(path) as systemds:
         found = {"control": [os.dup(systemds.fileno())], "monitor-1": [99]}
@@ -37,14 +38,19 @@ async def test_it_is_served_and_neither_changed_nor_removed(tmp_path: Path) -> N
         assert found == {"monitor-1": [99]}
         fd, was = taken.fileno(), path.stat()
         server = ControlServer(
-            tmp_path / "other.sock", FakeSupervisor(), FakeAlerts(), FakeHistory(), handed=taken
+            tmp_path / "other.sock",
+            FakeSupervisor(),
+            FakeAlerts(),
+            FakeHistory(),
+            Access("qsup.toml"),
+            handed=taken,
         )
         await server.start()
         assert server.path == str(path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.connect(str(path))
         await server.close()
-        assert (path.stat().st_ino, stat.S_IMODE(path.stat().st_mode)) == (was.st_ino, 0o660)
+        assert (path.stat().st_ino, stat.S_IMODE(path.stat().st_mode)) == (was.st_ino, 0o600)
         assert not (tmp_path / "other.sock").exists()
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)

@@ -35,6 +35,7 @@ DATA: dict[Kind, dict[str, Any]] = {
     Kind.STATUS: {"status": "exit 0", "cause": "qemu-exit"},
     Kind.NOTICE: {"message": "look"},
     Kind.SPEC: {"change": "changed", "paths": ["memory.size: 1 GiB → 2 GiB"]},
+    Kind.COMMAND: {"command": "guest-stop", "by": "alice (uid 1000, pid 7)", "uid": 1000, "pid": 7},
     Kind.ALERT_FAILED: {"alert": "ops", "way": "mail", "to": "root", "message": "no sendmail"},
     Kind.RELOADED: {"added": [], "changed": [], "removed": [], "problems": ["guests/a.toml:1: x"]},
 }
@@ -97,6 +98,7 @@ def test_ids_stay_what_they_are() -> None:
         "STATUS": "ab4c8eeb5742484bbcf9b3fd17b5396f",
         "NOTICE": "7e05697a440d454fa3b150af60c0ae7f",
         "SPEC": "51876d5ba3984499b97eeffed475c984",
+        "COMMAND": "a1a63024433948e0b17312316bc75ea5",
         "ALERT_FAILED": "e1ddc74a715140af87194454891862da",
         "RELOADED": "0fbc22d687314414b328bff862c81f05",
         "GAVE_UP": "716ce5f9a53843fa8a611eb7315846bb",

@@ -35,7 +35,7 @@ LEAVES: Final = frozenset(
         "phase",
         "post",
     }
-    | {"secret", "units"}
+    | {"role", "secret", "threads", "units"}
 )
 """Modules that import nothing of the rest, only each other; the empty name is ``qsup`` itself."""
 
@@ -50,7 +50,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "blackbox": frozenset({"spec", "argv", "proc", "qmp"}),
     "probe": frozenset({"spec", "argv"}),
     "firmware": frozenset({"spec", "argv"}),
-    "preflight": frozenset({"spec", "argv", "proc", "scope", "probe", "firmware"}),
+    "preflight": frozenset({"spec", "argv", "proc", "scope", "probe", "firmware", "access"}),
     "checks": frozenset({"spec", "argv", "proc", "qmp"}),
     "vitals": frozenset({"spec", "argv", "proc", "qmp"}),
     "guest": frozenset(
@@ -61,6 +61,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "history": frozenset({"spec"}),
     "alerts": frozenset({"spec", "proc"}),
     "journal": frozenset({"spec", "proc"}),
+    "access": frozenset({"spec"}),
     "order": frozenset(),
     "budget": frozenset(),
     "fleet": frozenset({"guest", "spec", "proc", "order", "budget"}),
@@ -69,7 +70,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
         | {"fleet"}
     ),
     "control": frozenset(
-        {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "supervisor"}
+        {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "access", "supervisor"}
         | {"budget", "fleet"}
     ),
     "metrics": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "vitals", "guest"}),
@@ -86,6 +87,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
             "checks",
             "guest",
             "supervisor",
+            "access",
             "alerts",
             "history",
             "journal",
@@ -126,14 +128,18 @@ PURE_PARTS: Final = frozenset(
         "history",
         "journal",
         "metrics",
+        "access",
     }
 )
 WITH_IO: Final = frozenset(
     {
+        "access.access",
+        "access.accounts",
+        "access.door",
+        "access.peer",
         "alerts.alerts",
         "alerts.deliver",
         "alerts.lane",
-        "alerts.threads",
         "alerts.webhook",
         "spec.files",
         "spec.load",

@@ -99,6 +99,13 @@ def test_the_example_of_a_guest_file_is_a_guest_file(tmp_path: Path) -> None:
     assert found.guests["web1"].agent.enabled
 
 
+def test_the_example_of_access_is_one(tmp_path: Path) -> None:
+    (tmp_path / "qsup.toml").write_text(example("toml", "[[access]]"))
+    found = load(tmp_path)
+    assert not found.problems
+    assert [one.role for one in found.daemon.access] == ["operate", "observe"]
+
+
 def test_the_example_of_an_alert_is_one(tmp_path: Path) -> None:
     (tmp_path / "qsup.toml").write_text(example("toml", "# /etc/qsup/qsup.toml"))
     found = load(tmp_path)

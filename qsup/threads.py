@@ -10,30 +10,38 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from qsup.alerts.way import DeliveryFailed
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
 
+class TooMany(Exception):
+    """As many calls as may be under way are so already, or there is no thread to be had."""
+
+
 class Threads:
     """Calls functions in threads that nobody has to wait for; no more than ``most`` at one time."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, name: str) -> None:
+        self._name = name
         self._free = threading.BoundedSemaphore(most)
 
     async def call(self, function: Callable[[], T]) -> T:
-        """What the function returns or raises. Raises DeliveryFailed at once if too many hang already."""
+        """What the function returns or raises. Raises TooMany at once."""
         if not self._free.acquire(blocking=False):
-            raise DeliveryFailed("too many others wait for the name service already", again=True)
+            raise TooMany
         result: Future[T] = Future()
-        threading.Thread(target=self._work, args=(function, result), name="alert", daemon=True).start()
+        # Whoever does not wait any more must not take away the place for what the thread returns.
+        result.set_running_or_notify_cancel()
+        try:
+            threading.Thread(target=self._work, args=(function, result), name=self._name, daemon=True).start()
+        except RuntimeError:
+            self._free.release()
+            raise TooMany from None
         return await asyncio.wrap_future(result)
 
     def _work(self, function: Callable[[], T], result: Future[T]) -> None:
-        result.set_running_or_notify_cancel()
         try:
             value = function()
         except BaseException as error:
