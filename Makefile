@@ -57,6 +57,10 @@ wheel: setup ## build the wheel into dist/, for pip and pipx
 bench: guests ## measure against bare QEMU, and against libvirt and supervisord where installed
 	@$(python) -m tests.bench
 
+.PHONY: chaos
+chaos: guests ## ten minutes of a seeded storm over a daemon and its guests; MINUTES= and SEED= change that
+	@$(python) -m tests.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
 .PHONY: clean
 clean: ## remove what was built and downloaded here, except running guests' files in .run
 	rm -rf .venv .cache configs/images dist

@@ -284,7 +284,10 @@ class Actor:
 
     def _go(self, deed: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something beside the loop, as a task that ends with the actor."""
-        return self._tasks.create_task(self._contained(deed))
+        task = self._tasks.create_task(self._contained(deed))
+        # One that is cancelled before it has begun would leave the deed unawaited.
+        task.add_done_callback(lambda _: deed.close())
+        return task
 
     async def _contained(self, deed: Coroutine[Any, Any, None]) -> None:
         """A bug in a deed must not take the other guests along."""

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 LAST_WORDS = 0.5
 """Seconds that the QMP session of a process that has ended may take to deliver its last events."""
+REAPING = 0.25
+"""Seconds that the parent of an adopted process which has ended may take to reap it; usually it is a thousandth."""
 HANDSHAKE = 5.0
 """Seconds that a QEMU which is not new may take to greet, and to answer for the first time."""
 SIGHT = 16384
@@ -117,6 +119,7 @@ class Hands:
         self._unheard = running.kept.unheard()
         if not running.process.ended:
             self.running = running
+            forget_older(self.host, self.spec.name, running.token)
             self._attend(running)
             self.go(self._place(running))
             return inputs.Restored(same_boot=True, alive=_alive(running))
@@ -337,6 +340,9 @@ class Hands:
             await line.ended(LAST_WORDS)
             self.go(line.close())
             self.line = None
+        if status is None:
+            # Whoever is the parent of an adopted one reaps it in a moment, and the cause may hang on that.
+            status = await running.process.late_status(REAPING)
         # A new launch may want their ports and their state.
         await running.helpers.end()
         self.go(running.placing.end())

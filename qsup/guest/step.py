@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 GRACE: Final = 0.2
 """Seconds between a lost session and the first try to reconnect: a QEMU that ends loses its session first."""
 RETRY: Final = 5.0
-"""Seconds between tries to reconnect."""
+"""Seconds between tries to reconnect, or a quarter of the time after which a QEMU counts as hung, if that is less."""
 
 
 def step(state: State, happened: i.Input, env: Env) -> tuple[State, list[Effect]]:
@@ -206,7 +206,8 @@ def _connect_failed(turn: Turn, detail: str, *, late: bool = False) -> None:
         turn.do(Signal(signal.SIGKILL))
         return
     turn.enter(Phase.UNREACHABLE, detail)
-    turn.do(Arm(RECONNECT, RETRY))
+    hung = float(turn.env.spec.hang.qemu_timeout)
+    turn.do(Arm(RECONNECT, min(RETRY, hung / 4 or RETRY)))
 
 
 def _lost(turn: Turn, detail: str) -> None:

@@ -84,18 +84,22 @@ class Conversation:
         self._buffer = b""
         self._words = b""
         self._sock, theirs = socket.socketpair()
-        with theirs:
+        self._lease, end = socket.socketpair()
+        with theirs, end:
             fd = theirs.fileno()
             monitor = ["-chardev", f"socket,id=probe,fd={fd}", "-mon", "chardev=probe,mode=control"]
+            # It waits for a guest that never comes, and ends by itself once nobody is left who could send one.
+            lease = ["-incoming", f"fd:{end.fileno()}"]
             try:
                 self._process = subprocess.Popen(
-                    [binary, *options, *monitor],
+                    [binary, *options, *monitor, *lease],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                    pass_fds=[fd], start_new_session=True, cwd="/",
+                    pass_fds=[fd, end.fileno()], start_new_session=True, cwd="/",
                     env=environment(),
                 )  # fmt: skip
             except OSError as error:
                 self._sock.close()
+                self._lease.close()
                 raise LaunchError(f"cannot execute {binary}: {error.strerror}") from error
         self._output = cast("IO[bytes]", self._process.stdout)
         self._sock.setblocking(False)
@@ -128,6 +132,7 @@ class Conversation:
             self._process.wait()
         self._output.close()
         self._sock.close()
+        self._lease.close()
 
     def ask(self, command: str, **arguments: object) -> bytes | None:
         """The value that a command returns, as JSON; None if QEMU refuses the command."""

@@ -123,24 +123,29 @@ class Process:
             await ended
         finally:
             loop.remove_reader(self._pidfd)
-        return self._reap() if self._child else _exit_info(self._pidfd)
+        return self._reap() if self._child else self._told()
+
+    def _told(self) -> ExitStatus | None:
+        with contextlib.suppress(OSError):
+            return _exit_info(self._pidfd)
+        return None
 
     def _reap(self) -> ExitStatus | None:
         try:
             result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
-            return _exit_info(self._pidfd)
+            return self._told()
         if result is None:
             return None
         return ExitStatus("exit" if result.si_code == os.CLD_EXITED else "signal", result.si_status)
 
-    async def late_status(self) -> ExitStatus | None:
-        """The status of an adopted process, once its parent has reaped it; None if that takes too long."""
+    async def late_status(self, patience: float = STATUS_PATIENCE) -> ExitStatus | None:
+        """The status of an adopted process, once its parent has reaped it; None if that takes too many seconds."""
         if self._pidfd < 0:
             return None
-        pause = 0.02
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STATUS_PATIENCE):
+        pause = 0.002
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(patience):
                 # No event announces the reaping of a stranger's child: the kernel has to be asked.
                 while (status := _exit_info(self._pidfd)) is None:
                     await asyncio.sleep(pause)
@@ -181,11 +186,11 @@ CATCHABLE: Final = [
 
 
 def _exit_info(pidfd: int) -> ExitStatus | None:
-    """The wait status of any reaped process of which a pidfd is held; None where the kernel is too old."""
+    """The wait status of any reaped process of which a pidfd is held; None as long as it is not reaped.
+
+    Raises OSError where the kernel is too old to tell, which may be only once it is reaped.
+    """
     buffer = bytearray(struct.pack("=Q56x", _INFO_EXIT))
-    try:
-        fcntl.ioctl(pidfd, _GET_INFO, buffer)
-    except OSError:
-        return None
+    fcntl.ioctl(pidfd, _GET_INFO, buffer)
     mask, status = struct.unpack("=Q52xi", buffer)
     return ExitStatus.from_wait(status) if mask & _INFO_EXIT else None

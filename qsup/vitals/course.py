@@ -19,7 +19,7 @@ from qsup.vitals import silence, stillness
 from qsup.vitals.sample import RUNNING, Look, Sample
 from qsup.vitals.silence import Silence
 from qsup.vitals.stillness import FIRMWARE, Stillness
-from qsup.vitals.verdict import STALE, WELL, Verdict
+from qsup.vitals.verdict import STALE, WELL, Condition, Verdict
 
 if TYPE_CHECKING:
     from qsup.spec.tables.hang import Hang
@@ -57,6 +57,8 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
             return self.silence.verdict(now)
         if hang.guest_timeout and self.stillness and now - self.stillness.began >= hang.guest_timeout:
             return self.stillness.verdict(now)
+        if self.silence and self.silence.resumed:
+            return Verdict(Condition.WELL, self.silence.began, ("its process goes on",))
         return WELL
 
     def _quiet(self, sample: Sample, timeout: float) -> Silence | None:

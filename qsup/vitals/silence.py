@@ -34,6 +34,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it has answered out of band at any time since."""
     session: bool = True
     greets: bool = False
+    resumed: bool = False
+    """Whether it began as the process, which had been stopped, was let go on."""
 
     def verdict(self, now: float) -> Verdict:
         """What the matter is, after too long a time of it."""
@@ -110,15 +112,18 @@ def followed(
     """The silence after one more sample; None if there is none. ``anew``: what was before does not count."""
     if sample.silent_since is None:
         return None
+    # As long as a process is stopped it cannot answer, and only from then on it can be blamed for it.
+    resumed = silence is not None and _is_stopped(silence.process) and not _is_stopped(sample.process)
     # An answer may have come and the next question be open already: that is another silence.
-    if silence is None or anew or silence.heard != sample.heard:
+    if silence is None or anew or resumed or silence.heard != sample.heard:
         return Silence(
-            began=sample.at if anew else _began(sample, timeout),
+            began=sample.at if anew or resumed else _began(sample, timeout),
             process=sample.process,
             heard=sample.heard,
             urgent=sample.urgent,
             session=sample.session,
             greets=sample.greets,
+            resumed=resumed,
         )
     stalls = silence.stalls
     if sample.process is not None and silence.process is not None:
@@ -131,7 +136,12 @@ def followed(
         urgent=silence.urgent if sample.urgent is None else sample.urgent,
         session=sample.session,
         greets=sample.greets,
+        resumed=silence.resumed,
     )
+
+
+def _is_stopped(process: Process | None) -> bool:
+    return process is not None and process.main.state in (STOPPED, TRACED)
 
 
 def _began(sample: Sample, timeout: float) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -156,6 +158,28 @@ def test_no_qemu_is_left_behind(binary: str, facts: HostFacts) -> None:
         if entry.name.isdigit() and _is_ours(entry / "cmdline", entry / "status")
     ]
     assert left == []
+
+
+ASKER = """
+import sys, time
+from qsup.probe.ask import OPTIONS
+from qsup.probe.conversation import Bounds, Conversation
+with Conversation(sys.argv[1], OPTIONS, Bounds(time.monotonic() + 60)) as qemu:
+    print(qemu.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_qemu_that_is_asked_ends_with_a_daemon_that_is_killed(binary: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKER, binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asker:
+        assert asker.stdout is not None
+        pidfd = os.pidfd_open(int(asker.stdout.readline()))
+        asker.kill()
+        ended, _, _ = select.select([pidfd], [], [], 10)
+        os.close(pidfd)
+    assert ended
 
 
 def _is_ours(cmdline: Path, status: Path) -> bool:

@@ -152,6 +152,19 @@ def test_an_adopted_guest_is_as_ready_as_it_was() -> None:
 UNWELL = GuestSpec(name="web1", health=(Health(name="web", check=HealthCheck.TCP, address="127.0.0.1:80"),))
 
 
+def test_what_an_adopted_guest_said_unheard_is_not_held_against_it() -> None:
+    spec = msgspec.structs.replace(SPEC, ready=Ready(check=ReadyCheck.CONSOLE, text="login:"))
+
+    def at_the_timeout(*, adopted: bool) -> tuple[State, list[Effect]]:
+        launch = msgspec.structs.replace(LAUNCH, adopted=adopted, ready_after=None, booted_at=10.0)
+        return walk(changed(RUNNING, launch=launch), inputs.Timer(READY), spec=spec)
+
+    state, effects = at_the_timeout(adopted=True)
+    assert state.phase is Phase.RUNNING
+    assert told(effects, Kind.READY)[0]["detail"].startswith("not known for sure")
+    assert at_the_timeout(adopted=False)[0].phase is Phase.STOPPING
+
+
 def test_an_unhealthy_guest_is_shut_down_like_one_that_an_operator_stops() -> None:
     assert Watch.HEALTH in watched(RUNNING, UNWELL)
     state, _ = walk(RUNNING, inputs.Health("web", "nobody answers"), spec=UNWELL)

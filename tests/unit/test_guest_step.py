@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import msgspec
 import pytest
 
 from qsup.cause import Cause
@@ -162,6 +163,16 @@ def test_a_panic_ends_qemu_and_counts_as_a_failure() -> None:
     assert state.last_end is not None
     assert state.last_end.cause is Cause.GUEST_PANIC
     assert len(state.failures) == 1
+
+
+def test_a_guest_that_was_reset_while_paused_stays_paused_under_the_next_daemon() -> None:
+    state, effects = walk(STATES[Phase.PAUSED], inputs.Command(Verb.RESET, "root"))
+    written = effects.index(Persist())
+    assert written < min(effects.index(effect) for effect in effects if isinstance(effect, Qmp))
+    alive = msgspec.structs.replace(LAUNCH, adopted=True)
+    state, effects = walk(state, inputs.Restored(same_boot=True, alive=alive), inputs.Connected("prelaunch"))
+    assert state.phase is Phase.PAUSED
+    assert "cont" not in [effect.command for effect in effects if isinstance(effect, Qmp)]
 
 
 def test_a_panicked_guest_is_kept_for_inspection_if_its_file_says_so() -> None:

@@ -71,6 +71,26 @@ def test_a_stopped_process_is_told_as_such_with_the_way_out() -> None:
     )
 
 
+@pytest.mark.parametrize("session", [True, False])
+def test_a_process_that_is_let_go_on_has_the_whole_timeout_to_answer(session: bool) -> None:
+    stopped_until = ASKED + TIMEOUT
+    samples = [
+        silent(
+            at,
+            ASKED,
+            40.0,
+            process=process(thread("T" if at <= stopped_until else "S"), at=at),
+            session=session,
+        )
+        for at in (ASKED + CLOSER * number for number in range(3 * ROUNDS))
+    ]
+    (_, stopped), (let_go, well), (again, hung) = told(samples)
+    assert (stopped, well) == (Condition.QEMU_STOPPED, Condition.WELL)
+    assert hung is (Condition.QEMU_HUNG if session else Condition.QMP_LOST)
+    assert let_go == stopped_until + CLOSER
+    assert again == let_go + TIMEOUT
+
+
 def test_it_is_told_when_the_timeout_has_passed_and_not_before() -> None:
     assert told(silence(process=looked_at(thread("T")))) == [(45.0 + TIMEOUT, Condition.QEMU_STOPPED)]
 
@@ -271,11 +291,14 @@ def test_a_stop_is_told_within_its_time_give_or_take_a_twentieth(moment: float, 
 def test_no_order_of_things_raises_and_all_that_is_told_has_evidence(
     steps: list[tuple[float, float, str, bool]],
 ) -> None:
-    at, samples = 0.0, [answered(0.0)]
+    at, began, before, samples = 0.0, 0.0, "S", [answered(0.0)]
     for gap, turns, state, session in steps:
         at += gap
+        if before in "Tt" and state not in "Tt":
+            began = at
+        before = state
         seen = process(thread(state, turns=int(turns)), at=at)
         samples.append(silent(at, 0.0, 0.0, process=seen, session=session))
         found = course_of(samples).verdict(HANG)
-        assert (found.condition is Condition.WELL) == (at < TIMEOUT)
-        assert bool(found.evidence) == (found.condition is not Condition.WELL)
+        assert (found.condition is Condition.WELL) == (at - began < TIMEOUT)
+        assert found.evidence or found.condition is Condition.WELL
