@@ -18,6 +18,7 @@ from qsup.guest import inputs, record
 from qsup.guest.duties import duties
 from qsup.guest.hands import Hands
 from qsup.guest.measured import Measured
+from qsup.guest.operations import Operations
 from qsup.guest.restore import wants_start
 from qsup.guest.state import State
 from qsup.guest.step import step
@@ -49,7 +50,8 @@ class Actor:
     def __init__(self, spec: GuestSpec, host: Host) -> None:
         self.host = host
         self.state = State(since=clock.now(), since_wall=clock.wall())
-        self.hands = Hands(spec, host, self.post, self._go)
+        self.operations = Operations(self._go, self._wake)
+        self.hands = Hands(spec, host, self.post, self._go, self.operations)
         self.restored = asyncio.Event()
         """Set once the actor knows whether its process lives."""
         self.same_boot = True
@@ -98,14 +100,16 @@ class Actor:
         """Execute a QMP command for an operator. Raises QmpError."""
         if self.hands.line is None:
             raise QmpError(f"{self.spec.name} is {self.state.phase}: there is no QMP session to it")
-        return await self.hands.line.session.execute(command, arguments, deadline=deadline)
+        return await self.operations.execute(self.hands.line.session, command, arguments, deadline)
 
     async def ask_agent(self, command: str, arguments: dict[str, Any]) -> Any:
         """Execute a command of the guest's agent for an operator. Raises QmpError."""
         if self.hands.agent is None:
             why = "it has no agent channel" if self.running else f"it is {self.state.phase}"
             raise QmpError(f"{self.spec.name}: {why}, so no agent can be asked")
-        return await self.hands.agent.execute(command, arguments, deadline=AGENT_ANSWER)
+        answer = await self.hands.agent.execute(command, arguments, deadline=AGENT_ANSWER)
+        self.operations.asked_agent(command)
+        return answer
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait until a condition over this actor's state holds; it is looked at after every change.

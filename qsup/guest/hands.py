@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from qsup.guest.effects import Collect
     from qsup.guest.host import Host
+    from qsup.guest.operations import Operations
     from qsup.guest.running import Running
     from qsup.guest.state import State
     from qsup.proc.status import ExitStatus
@@ -63,8 +64,10 @@ class Hands:
         host: Host,
         post: Callable[[inputs.Input], None],
         go: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        operations: Operations,
     ) -> None:
         self.spec = spec
+        self.operations = operations
         self.host = host
         self.running: Running | None = None
         self.line: Line | None = None
@@ -149,6 +152,7 @@ class Hands:
             self._post(inputs.LaunchFailed(str(error) or repr(error)))
             return
         self.running, self._last = running, None
+        self.operations.begin_run()
         self.recorder.begin()
         self._attend(running)
         if running.placing.urgent:

@@ -109,6 +109,8 @@ class Watching:
             sign=self._sign,
             leaving=state.phase is Phase.STOPPING,
             maintenance=state.maintenance is not None and clock.now() < state.maintenance,
+            frozen=self._hands.operations.frozen,
+            job=self._hands.operations.current(),
         )
 
     @staticmethod
@@ -198,8 +200,6 @@ def _pulse_of(condition: Condition, evidence: tuple[str, ...]) -> Pulse:
 class _Subject:
     """A guest as its pulse is felt."""
 
-    busy = False
-
     def __init__(self, hands: Hands, running: Running, state: Callable[[], State]) -> None:
         self.spec: GuestSpec = running.spec
         self.identity: Identity = running.process.identity
@@ -210,6 +210,11 @@ class _Subject:
     def session(self) -> Session | None:
         """The session to it."""
         return self._hands.line.session if self._hands.line else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an operator has it do what may rightly hold it up."""
+        return self._hands.operations.current() is not None
 
     @property
     def greets(self) -> bool:

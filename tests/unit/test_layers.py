@@ -163,6 +163,7 @@ WITH_IO: Final = frozenset(
         "guest.placing",
         "guest.prepare",
         "guest.record",
+        "guest.operations",
         "guest.recorder",
         "guest.running",
         "guest.seed",
