@@ -81,9 +81,13 @@ def _is_end(word: Effect) -> bool:
 
 
 def _lasting(state: State) -> tuple[object, ...]:
-    """What the next daemon must know and cannot ask QEMU; a disk is waited for only when this changes."""
+    """What the next daemon must know and cannot ask QEMU; a disk is waited for only when this changes.
+
+    A machine that was reset while it was paused looks to QEMU itself as if it had never been started.
+    """
+    askable = state.phase in ASKABLE and state.phase is not Phase.PAUSED
     return (
-        None if state.phase in ASKABLE else state.phase, state.wanted, state.commanded, state.ending,
+        None if askable else state.phase, state.wanted, state.commanded, state.ending,
         state.descent is None, state.leave, state.start_after, state.failures, state.streak, state.resets,
         state.next_try, state.last_end, state.restarts, state.maintenance,
         (state.launch and state.launch.ready_after) or None,

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from qsup.guest import ladder
-from qsup.guest.effects import Arm, Cancel, Persist, Reply
+from qsup.guest.effects import Arm, Cancel, Reply
 from qsup.guest.state import STANDING
 from qsup.guest.turn import BACKOFF, REARM
 from qsup.phase import Phase, Verb, Wanted
@@ -156,9 +156,6 @@ def _kill(turn: Turn, by: str) -> str:
 def _reset(turn: Turn, by: str) -> str:
     turn.notice(f"{by} resets it")
     turn.set(pending="system_reset")
-    if turn.state.phase is Phase.PAUSED:
-        # A machine that is reset while it stands still looks to the next daemon as if it had never been started.
-        turn.do(Persist())
     reset_machine(turn)
     return "resetting"
 

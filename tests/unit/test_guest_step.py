@@ -166,9 +166,10 @@ def test_a_panic_ends_qemu_and_counts_as_a_failure() -> None:
 
 
 def test_a_guest_that_was_reset_while_paused_stays_paused_under_the_next_daemon() -> None:
-    state, effects = walk(STATES[Phase.PAUSED], inputs.Command(Verb.RESET, "root"))
-    written = effects.index(Persist())
-    assert written < min(effects.index(effect) for effect in effects if isinstance(effect, Qmp))
+    state, effects = walk(RUNNING, inputs.Happened("STOP", {}), inputs.RunState("paused"))
+    assert state.phase is Phase.PAUSED
+    assert Persist() in effects
+    state, _ = walk(state, inputs.Command(Verb.RESET, "root"))
     alive = msgspec.structs.replace(LAUNCH, adopted=True)
     state, effects = walk(state, inputs.Restored(same_boot=True, alive=alive), inputs.Connected("prelaunch"))
     assert state.phase is Phase.PAUSED
