@@ -61,6 +61,11 @@ bench: guests ## measure against bare QEMU, and against libvirt and supervisord 
 chaos: guests ## ten minutes of a seeded storm over a daemon and its guests; MINUTES= and SEED= change that
 	@$(python) -m tests.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
+.PHONY: fuzz
+fuzz: setup ## look for inputs that fell a reader, with atheris; MINUTES= and TARGET= change that
+	@$(python) -m pip install --quiet atheris
+	@$(python) -m tests.fuzz --minutes $(or $(MINUTES),10) $(TARGET)
+
 .PHONY: clean
 clean: ## remove what was built and downloaded here, except running guests' files in .run
 	rm -rf .venv .cache configs/images dist

@@ -1,12 +1,26 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read though somebody may have put something else in their place."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """What a file holds, as far as one byte more than ``limit``; no link is followed, and no pipe is waited for.
+
+    Raises OSError, and so for whatever is no file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        return file.read(limit + 1)
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from qsup.argv.helper import Helper
 from qsup.argv.invocation import QmpCommand
-from qsup.atomic import set_aside, write_whole
+from qsup.atomic import read_file, set_aside, write_whole
 from qsup.errors import RecordError
 from qsup.guest.state import State
 from qsup.proc.identity import Identity
@@ -129,8 +129,7 @@ def read_launch(path: Path) -> LaunchRecord | None:
 def _read(path: Path, kind: type[Record]) -> Record | None:
     """Read, upgrade and check. What cannot be used is set aside, so that it is kept and met only once."""
     try:
-        with path.open("rb") as file:
-            data = file.read(LIMIT + 1)
+        data = read_file(path, LIMIT)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qsup.argv.facts import HostFacts
-from qsup.atomic import write_whole
+from qsup.atomic import read_file, write_whole
 from qsup.errors import LaunchError
 from qsup.probe.ask import find_out
 from qsup.probe.kvm import kvm_trouble
@@ -140,9 +140,7 @@ class Prober:
         if path is None:
             return None
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with open(fd, "rb") as file:
-                record = msgspec.json.decode(file.read(LIMIT + 1), type=Record)
+            record = msgspec.json.decode(read_file(path, LIMIT), type=Record)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         same = record.facts.binary == binary and bool(record.marks) and record.marks[0].path == binary

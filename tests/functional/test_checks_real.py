@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from qsup.proc.console import Console
 from qsup.proc.rotated import RotatedLog
 from qsup.qmp.agent import Agent
 from qsup.qmp.session import QmpEvent, QmpSession
+from tests.functional.peers import free_port
 
 DEADLINE = 60.0
 """Seconds that only a failure takes: a loaded machine under TCG is slow."""
@@ -87,13 +87,6 @@ async def running(directory: Path, binary: str, *options: str) -> AsyncIterator[
             await made.close()
         finally:
             made.process.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 # The agent in a Linux guest

@@ -20,6 +20,7 @@ from qsup.spec.tables.nic import Nic, NicType
 from qsup.spec.tables.passthrough import UsbRedirect
 from tests.fakes import fake_qemu
 from tests.functional.harness import DEADLINE, HEARTBEAT, IDLE, Site
+from tests.functional.peers import free_port
 from tests.functional.test_argv_accepted import TOKEN, Launched
 
 CARDS = """
@@ -66,11 +67,6 @@ async def test_a_start_fails_by_a_command_that_qemu_does_not_take(empty: Site, t
     await empty.start()
     with pytest.raises(ExecuteError, match=r"start-failed: .* did not execute set_link: the fake refuses it"):
         await empty.run("guest-start", name="idle")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 async def connected(site: Site, guest: str) -> None:

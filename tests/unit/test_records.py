@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -162,3 +163,22 @@ def test_a_launch_of_an_earlier_release_is_in_no_scope_and_one_that_is_comes_bac
     assert codec.decode_limits(bytes(read.limits)) == limits
     with pytest.raises(RecordError):
         codec.decode_limits(b'{"unknown": 1}')
+
+
+def test_nothing_but_a_file_is_a_record(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "state.json", tmp_path / "elsewhere"
+    elsewhere.write_bytes(GOOD)
+    path.symlink_to(elsewhere)
+    with pytest.raises(RecordError, match=r"cannot read the record .*state\.json"):
+        record.read_state(path)
+    record.write(path, record.StateRecord(boot_id="b", state=State()))
+    assert elsewhere.read_bytes() == GOOD, "the link was replaced, and not followed"
+    assert record.read_state(path) is not None
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RecordError, match="it is no file"):
+        record.read_state(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(RecordError, match="cannot read the record"):
+        record.read_state(path)
