@@ -31,6 +31,7 @@ from qsup.journal.voices import Voices
 from qsup.loop import timed_loop
 from qsup.metrics.metrics import Metrics
 from qsup.notify import Notifier, watchdog_interval
+from qsup.power import Power
 from qsup.proc.bounded import Keeper
 from qsup.spec.load import DAEMON_FILE
 from qsup.supervisor import Supervisor
@@ -155,6 +156,7 @@ class Daemon:
         self._supervisor = Supervisor(where, self._bus, keeper, store)
         self._alerts = Alerts(self._bus)
         self._metrics = Metrics(self._supervisor, lag)
+        self._power = Power(self._supervisor)
         self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
         self._access = Access(str(where.config / DAEMON_FILE))
         self._server = ControlServer(
@@ -171,7 +173,9 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             self._alerts.apply(self._supervisor.configuration().daemon)
             self._metrics.apply(self._supervisor.configuration().daemon.metrics)
-            self._bus.hooks.extend((self._history.hear, self._tell, self._alerts.hear, self._metrics.hear))
+            self._bus.hooks.extend(
+                (self._history.hear, self._tell, self._alerts.hear, self._metrics.hear, self._power.hear)
+            )
             history = tasks.create_task(self._history.run())
             self._report_problems()
             services = [tasks.create_task(self._supervisor.run())]
@@ -183,6 +187,7 @@ class Daemon:
             services.append(tasks.create_task(self._reload_on_change()))
             services.append(tasks.create_task(self._feed_watchdog()))
             services.append(tasks.create_task(self._metrics.run()))
+            services.append(tasks.create_task(self._power.run()))
             self._ready()
             await self._leave.wait()
             self._notifier.stopping("leaving; guests go on running")

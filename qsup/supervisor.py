@@ -24,7 +24,7 @@ from qsup.guest.host import Host
 from qsup.guest.inputs import Due, Maintenance
 from qsup.guest.record import read_launch
 from qsup.guest.running import STDERR
-from qsup.phase import ALIVE
+from qsup.phase import ALIVE, Phase
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
 from qsup.proc import lock
@@ -261,6 +261,15 @@ class Supervisor:
             problems=tuple(str(problem) for problem in self._configuration.problems_of(name)),
             waiting_for=tuple(sorted(self.fleet.waiting.get(name, ()))),
         )
+
+    def phases(self) -> dict[str, Phase]:
+        """The phase of each guest."""
+        return {name: self._actors[name].state.phase for name in self.names()}
+
+    async def phase(self, name: str, phase: Phase) -> None:
+        """Wait until a guest is in a phase. Raises GuestNotFound."""
+        actor = self._actor(name)
+        await actor.until(lambda: actor.state.phase is phase)
 
     def measured(self) -> list[Measured]:
         """What is to be measured of each guest, in the order of their names."""

@@ -73,6 +73,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
         {"spec", "argv", "proc", "qmp", "blackbox", "guest", "drill", "history", "access", "supervisor"}
         | {"budget", "fleet"}
     ),
+    "power": frozenset({"dbus"}),
     "metrics": frozenset({"spec", "argv", "proc", "qmp", "blackbox", "vitals", "guest"}),
     "watch": frozenset(),
     "install": frozenset(),
@@ -93,7 +94,7 @@ BELOW: Final[dict[str, frozenset[str]]] = {
             "journal",
             "metrics",
         }
-        | {"control", "watch", "install"}
+        | {"control", "power", "watch", "install"}
     ),
     "cli": frozenset({"control"}),
 }
