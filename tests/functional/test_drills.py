@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,26 @@ async def test_a_drill_goes_as_the_file_says(
     assert rows["cause"]["seen"] == cause
     assert (rows["bundle"]["seen"] != "none") == (kind != "triple-fault")
     assert (await empty.view("heart"))["ready"]
+
+
+@pytest.mark.parametrize(
+    ("table", "program", "cause"),
+    [("[tpm]\nenabled = true\n", "swtpm", "helper-died"), ('[nic.lan]\ntype = "passt"\n', "passt", "none")],
+)
+async def test_a_drill_kills_a_helper(
+    table: str, program: str, cause: str, empty: Site, heartbeat_image: Path
+) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    empty.guest("heart", HEARTBEAT.format(image=heartbeat_image) + table + DRILLS)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    await empty.prints("heart", "beat")
+    before = (await empty.view("heart"))["pid"]
+    rows = await held(empty, "helper")
+    assert rows["cause"]["seen"] == cause
+    # A passt is replaced under the QEMU that needs it.
+    assert ((await empty.view("heart"))["pid"] == before) == (cause == "none")
 
 
 async def test_a_full_disk_is_drilled_without_filling_the_host_s(empty: Site, tmp_path: Path) -> None:
