@@ -26,8 +26,8 @@ tour: guests ## do the README's tour and fail if anything is not as told
 	@$(python) scripts/tour
 
 .PHONY: test
-test: guests ## run all tests
-	$(python) -m pytest
+test: guests ## run all tests; those of the units beside those of real things, which come one after the other
+	$(python) -m pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: check
 check: setup ## ruff, mypy --strict, and shellcheck where it is installed
