@@ -26,8 +26,11 @@ tour: guests ## do the README's tour and fail if anything is not as told
 	@$(python) scripts/tour
 
 .PHONY: test
-test: guests ## run all tests; those of the units beside those of real things, which come one after the other
-	$(python) -m pytest --numprocesses 2 --dist loadgroup
+test: guests ## run all tests; those that start no guests beside those that do
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	$(python) -m pytest tests/unit tests/golden tests/fuzz >"$$log" 2>&1 & \
+	$(python) -m pytest tests/chaos tests/functional tests/system; guests=$$?; \
+	wait $$!; units=$$?; cat "$$log"; exit $$((guests || units))
 
 .PHONY: check
 check: setup ## ruff, mypy --strict, and shellcheck where it is installed

@@ -13,8 +13,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "configs/images"
 KVM_GET_API_VERSION = 0xAE00
-BY_THEMSELVES = ("tests/unit", "tests/golden", "tests/fuzz")
-"""Whose tests disturb no other, so that they may run beside those that start QEMUs, daemons and hosts."""
 
 
 def kvm_problem() -> str | None:
@@ -33,10 +31,7 @@ def kvm_problem() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep real things apart, and skip what needs KVM where there is none; ``-ra`` prints the reason at the end."""
-    for item in items:
-        if not any(item.path.is_relative_to(ROOT / folder) for folder in BY_THEMSELVES):
-            item.add_marker(pytest.mark.xdist_group("real"))
+    """Skip what needs KVM where there is none; ``-ra`` prints the reason at the end of the run."""
     problem = kvm_problem()
     if problem is None:
         return

@@ -96,7 +96,7 @@ async def test_everybody_may_do_what_is_granted_and_no_more(two: Site) -> None:
 
 
 async def test_an_edit_holds_from_the_next_reload_on_for_whoever_is_connected(two: Site) -> None:
-    events = await client(two, BOB, [], "events", "--follow", "--json")
+    events = await client(two, BOB, [], "events", "--follow", "--since", "1h", "--json")
     assert events.stdout is not None
     await two.run("guest-start", name="db1")
     seen: dict[str, Any] = {}
