@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 python := .venv/bin/python
 run_dir := $(CURDIR)/.run
+packaging := tests/system/test_package.py
 python_scripts := scripts/tour scripts/readme scripts/manual scripts/vendor scripts/build-linux-guest
 shell_scripts := scripts/setup scripts/build-heartbeat scripts/newer-qemu scripts/build-deb .ci/run \
     qsup/cli/shells/qsup.bash debian/qsup.postinst debian/qsup.prerm debian/qsup.postrm \
@@ -26,11 +27,11 @@ tour: guests ## do the README's tour and fail if anything is not as told
 	@$(python) scripts/tour
 
 .PHONY: test
-test: guests ## run all tests; those that start no guests beside those that do
+test: guests ## run all tests; those that can be disturbed by no other beside those of guests
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	$(python) -m pytest tests/unit tests/golden tests/fuzz >"$$log" 2>&1 & \
-	$(python) -m pytest tests/chaos tests/functional tests/system; guests=$$?; \
-	wait $$!; units=$$?; cat "$$log"; exit $$((guests || units))
+	$(python) -m pytest tests/unit tests/golden tests/fuzz $(packaging) >"$$log" 2>&1 & \
+	$(python) -m pytest tests/chaos tests/functional tests/system --ignore $(packaging); guests=$$?; \
+	wait $$!; others=$$?; cat "$$log"; exit $$((guests || others))
 
 .PHONY: check
 check: setup ## ruff, mypy --strict, and shellcheck where it is installed
