@@ -28,7 +28,7 @@ tour: guests ## do the README's tour and fail if anything is not as told
 
 .PHONY: test
 test: guests ## run all tests; those that can be disturbed by no other beside those of guests
-	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	@set -m; log=$$(mktemp); trap 'rm -f "$$log"; kill $$! 2>/dev/null' EXIT; \
 	$(python) -m pytest tests/unit tests/golden tests/fuzz $(packaging) >"$$log" 2>&1 & \
 	$(python) -m pytest tests/chaos tests/functional tests/system --ignore $(packaging); guests=$$?; \
 	wait $$!; others=$$?; cat "$$log"; exit $$((guests || others))
