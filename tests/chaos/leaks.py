@@ -125,7 +125,8 @@ class Leaks:
                 yield f"{directory} belongs to a guest that nobody knows"
             yield from _strangers(directory, GUEST_RUNTIME)
             runs = [entry.name for entry in _inside(directory) if entry.is_dir()]
-            if len(runs) > 2:
+            # That of a launch which a daemon has left half done stays until the next one.
+            if len(runs) > 3:
                 yield f"{directory} has the directories of {len(runs)} launches"
         for directory in _inside(state / "guests"):
             yield from _strangers(directory, GUEST_STATE)
