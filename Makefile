@@ -28,10 +28,11 @@ tour: guests ## do the README's tour and fail if anything is not as told
 
 .PHONY: test
 test: guests ## run all tests; those that can be disturbed by no other beside those of guests
-	@set -m; log=$$(mktemp); trap 'rm -f "$$log"; kill $$! 2>/dev/null' EXIT; \
-	$(python) -m pytest tests/unit tests/golden tests/fuzz $(packaging) >"$$log" 2>&1 & \
+	@set -m; aside=$$(mktemp -d); trap 'rm -rf "$$aside"; kill $$! 2>/dev/null' EXIT; \
+	PYTEST_DEBUG_TEMPROOT="$$aside" $(python) -m pytest tests/unit tests/golden tests/fuzz $(packaging) \
+	    >"$$aside/log" 2>&1 & \
 	$(python) -m pytest tests/chaos tests/functional tests/system --ignore $(packaging); guests=$$?; \
-	wait $$!; others=$$?; cat "$$log"; exit $$((guests || others))
+	wait $$!; others=$$?; cat "$$aside/log"; exit $$((guests || others))
 
 .PHONY: check
 check: setup ## ruff, mypy --strict, and shellcheck where it is installed

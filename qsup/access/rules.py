@@ -7,6 +7,7 @@ from fnmatch import translate
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from qsup.errors import GuestNotFound
 from qsup.role import Need, Right, Role
 
 if TYPE_CHECKING:
@@ -87,6 +88,15 @@ class Standing:
     def sees(self, guest: str) -> bool:
         """Whether there is such a guest, as far as this peer is to know."""
         return self.sees_all or any(grant.covers(guest) for grant in self.grants)
+
+    def check_sees(self, guest: str) -> None:
+        """Raise GuestNotFound if there is none such, as far as this peer is to know."""
+        if not self.sees(guest):
+            raise GuestNotFound.of(guest)
+
+    def hears(self, guest: str | None) -> bool:
+        """Whether it is told what happens to a guest; what is about none names guests of all kinds."""
+        return self.sees_all or (guest is not None and self.sees(guest))
 
     def role(self, guest: str | None) -> Role | None:
         """The highest role that it has with a guest; for None, with the whole host."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from qsup.access.rules import lacks
-from qsup.errors import GuestNotFound, NotAllowed
+from qsup.control.selection import matching
+from qsup.errors import NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from qsup.access.peer import Peer
     from qsup.access.rules import Standing
     from qsup.control.commands import Command
-    from qsup.events import Event
 
 
 class Caller:
@@ -36,15 +36,6 @@ class Caller:
         """What it may do now."""
         return self._access.standing(self.peer)
 
-    def sees(self, guest: str) -> bool:
-        """Whether there is such a guest as far as it is to know."""
-        return self.standing.sees(guest)
-
-    def hears(self, event: Event) -> bool:
-        """Whether it is told of an event; those that are about no guest name guests of all kinds."""
-        standing = self.standing
-        return standing.sees_all or (event.guest is not None and standing.sees(event.guest))
-
     def check_known(self) -> None:
         """Raise NotAllowed if nothing at all is granted to it."""
         if not self.standing.grants:
@@ -60,8 +51,7 @@ class Caller:
         """
         standing = self.standing
         for guest in guests or ():
-            if not standing.sees(guest):
-                raise GuestNotFound.of(guest)
+            standing.check_sees(guest)
         if guests is None and not command.OF_HOST:
             self.check_known()
             return
@@ -74,6 +64,10 @@ class Asked(NamedTuple):
     """What is asked of a handler beside the command itself."""
 
     caller: Caller
+    standing: Standing
+    """What the caller may do, as the command was admitted."""
+    visible: list[str]
+    """All guests of which the caller is to know."""
     guests: list[str]
     """Those that the command is about, all of them such that the caller may give it."""
 
@@ -81,3 +75,10 @@ class Asked(NamedTuple):
     def by(self) -> str:
         """Who asks, for the guest's history."""
         return str(self.caller)
+
+    def matching(self, globs: Sequence[str] | None) -> list[str]:
+        """The visible guests that globs match, or all for None. Raises GuestNotFound."""
+        names = matching(self.visible, globs)
+        for name in names:
+            self.standing.check_sees(name)
+        return names

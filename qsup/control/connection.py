@@ -195,7 +195,7 @@ class Connection:
     async def _pass_events(self) -> None:
         with self._bus.subscribe() as events:
             async for event in events:
-                if self._negotiated and self._console is None and self._caller.hears(event):
+                if self._negotiated and self._console is None and self._caller.standing.hears(event.guest):
                     self._send(protocol.encode_event(event))
 
     async def _until_gone(self) -> None:

@@ -9,14 +9,14 @@ from qsup.clock import iso
 from qsup.control.results import Result, Text
 from qsup.control.selection import matching
 from qsup.control.text import printable, printable_lines, table
-from qsup.errors import GuestNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from qsup.access.rules import Standing
     from qsup.blackbox.shelf import Bundle
     from qsup.control import commands as c
-    from qsup.control.caller import Asked, Caller
+    from qsup.control.caller import Asked
     from qsup.control.facade import Guests
 
 _HEADER: Final = ("ID", "WHEN", "CAUSE", "DETAIL")
@@ -93,15 +93,14 @@ class Crashes:
 
     async def query_crashes(self, query: c.QueryCrashes, asked: Asked) -> list[Crash] | Text:
         """The bundles of some guests."""
-        found, more = await self._guests.crashes.listing(await self._meant(query, asked.caller))
+        found, more = await self._guests.crashes.listing(await self._meant(query, asked.standing))
         return listed(found, more) if query.format == "text" else [Crash.of(bundle) for bundle in found]
 
-    async def _meant(self, query: c.QueryCrashes, caller: Caller) -> Collection[str]:
+    async def _meant(self, query: c.QueryCrashes, standing: Standing) -> Collection[str]:
         having = await self._guests.crashes.guests()
-        names = matching(sorted(filter(caller.sees, {*having, *self._guests.names()})), query.names)
+        names = matching(sorted(filter(standing.sees, {*having, *self._guests.names()})), query.names)
         for name in names:
-            if not caller.sees(name):
-                raise GuestNotFound.of(name)
+            standing.check_sees(name)
             if name not in having:
                 # A name that no guest has either is a mistake, and the daemon knows best why.
                 self._guests.view(name)
@@ -109,14 +108,14 @@ class Crashes:
 
     async def query_crash(self, query: c.QueryCrash, asked: Asked) -> WholeCrash | Text:
         """One bundle."""
-        found = await self._guests.crashes.find(query.id, asked.caller.sees)
+        found = await self._guests.crashes.find(query.id, asked.standing.sees)
         if query.format == "text":
             return Text(exit=0, text=printable_lines(await self._guests.crashes.summary(found.id)))
         return WholeCrash.of(found)
 
     async def crash_read(self, command: c.CrashRead, asked: Asked) -> Piece:
         """A piece of a file."""
-        if not asked.caller.sees(guest_of(command.id)):
+        if not asked.standing.sees(guest_of(command.id)):
             raise no_file(command.id, command.file)
         data = await self._guests.crashes.piece(command.id, command.file, command.offset)
         return Piece(offset=command.offset, data=data)

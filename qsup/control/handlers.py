@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from qsup import clock
 from qsup.bucket import Bucket
 from qsup.control import commands as c
-from qsup.control import render
+from qsup.control import granted, render, stop_plan
 from qsup.control.account import account
 from qsup.control.acts import Acts
 from qsup.control.caller import Asked
 from qsup.control.crashes import Crashes
+from qsup.control.granted import Access
 from qsup.control.protocol import event_object
 from qsup.control.results import (
-    Access,
     AlertTested,
     Attached,
     Check,
@@ -28,13 +28,13 @@ from qsup.control.results import (
     Log,
     Outcome,
     Reloaded,
-    StopPlan,
     Text,
     Why,
 )
-from qsup.control.selection import about, matches, matching
+from qsup.control.selection import about, matches
+from qsup.control.stop_plan import StopPlan
 from qsup.control.tail import last_lines
-from qsup.errors import GuestNotFound, NotAllowed, UsageError
+from qsup.errors import NotAllowed, UsageError
 from qsup.events import Kind
 from qsup.role import Role
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from qsup.control.caller import Caller
     from qsup.control.facade import Alerts, Console, Guests
     from qsup.events import Event
-    from qsup.guest.view import GuestView
 
     Handler = Callable[[Any, Asked], Awaitable[Any]]
 
@@ -114,7 +113,8 @@ class Handlers:
 
         Raises NotAllowed, GuestNotFound and UsageError, all of them before anything is done.
         """
-        visible = [name for name in self._guests.names() if caller.sees(name)]
+        standing = caller.standing
+        visible = [name for name in self._guests.names() if standing.sees(name)]
         guests = about(visible, command)
         caller.check(command, guests)
         if guests and not isinstance(command, c.QueryHistory):  # One that is gone may well have a history.
@@ -122,7 +122,7 @@ class Handlers:
                 self._guests.view(stranger)  # It has the words for why there is none.
         if command.needs is not Role.OBSERVE:
             self._announce(command, caller, guests)
-        return Asked(caller, guests or [])
+        return Asked(caller, standing, visible, guests or [])
 
     def refused(self, error: NotAllowed) -> None:
         """Have a refusal in the log; whoever tries again and again does not fill it."""
@@ -144,8 +144,7 @@ class Handlers:
         return render.outcomes(outcomes) if act.format == "text" else outcomes
 
     async def _query_guests(self, query: c.QueryGuests, asked: Asked) -> list[Guest] | Text:
-        visible = [name for name in self._guests.names() if asked.caller.sees(name)]
-        views = [self._view(name, asked) for name in matching(visible, query.names)]
+        views = [self._guests.view(name) for name in asked.matching(query.names)]
         if query.format == "text":
             return render.listing(views, clock.wall(), color=query.color)
         return [Guest.of(view) for view in views]
@@ -177,12 +176,6 @@ class Handlers:
         held = Drill.of(await self._guests.drill(wish.name, wish.kind, by=asked.by))
         return render.drill(held) if wish.format == "text" else held
 
-    def _view(self, name: str, asked: Asked) -> GuestView:
-        """One guest, now, as far as the caller is to know of it."""
-        if not asked.caller.sees(name):
-            raise GuestNotFound.of(name)
-        return self._guests.view(name)
-
     async def _guest_argv(self, query: c.GuestArgv, _asked: Asked) -> CommandLine:
         places = partial(self._guests.places, query.name)
         return CommandLine.of(await self._guests.invocation(query.name), places)
@@ -202,13 +195,13 @@ class Handlers:
 
     async def _check_config(self, _query: c.CheckConfig, asked: Asked) -> Check:
         configuration = self._guests.configuration()
-        guests = [name for name in configuration.guests if asked.caller.sees(name)]
+        guests = [name for name in configuration.guests if asked.standing.sees(name)]
         problems = configuration.problems
-        if not asked.caller.standing.sees_all:
+        if not asked.standing.sees_all:
             problems = [
                 problem
                 for name, some in configuration.by_guest.items()
-                if asked.caller.sees(name)
+                if asked.standing.sees(name)
                 for problem in some
             ]
         return Check(guests=len(guests), problems=_texts(problems))
@@ -223,14 +216,17 @@ class Handlers:
         )
 
     async def _query_stop_plan(self, query: c.QueryStopPlan, asked: Asked) -> StopPlan | Text:
-        visible = [name for name in self._guests.names() if asked.caller.sees(name)]
-        plan = StopPlan.of(self._guests.fleet.stop_plan(matching(visible, query.names), query.budget))
-        return render.stop_plan(plan) if query.format == "text" else plan
+        names = asked.matching(query.names)
+        plan = StopPlan.of(self._guests.fleet.stop_plan(names, query.budget))
+        return stop_plan.shown(plan) if query.format == "text" else plan
 
     async def _query_events(self, query: c.QueryEvents, asked: Asked) -> Events:
         recent = self._guests.bus.recent
-        hears = asked.caller.hears
-        chosen = [event_object(event) for event in recent if self._asked_for(event, query) and hears(event)]
+        chosen = [
+            event_object(event)
+            for event in recent
+            if self._asked_for(event, query) and asked.standing.hears(event.guest)
+        ]
         return Events(events=chosen, last=recent[-1].seq if recent else 0)
 
     def _asked_for(self, event: Event, query: c.QueryEvents) -> bool:
@@ -259,7 +255,7 @@ class Handlers:
 
     async def _query_access(self, query: c.QueryAccess, asked: Asked) -> Access | Text:
         found = Access.of(asked.caller)
-        return render.access(found) if query.format == "text" else found
+        return granted.shown(found) if query.format == "text" else found
 
     async def _query_version(self, _query: c.QueryVersion, _asked: Asked) -> dict[str, Any]:
         return self._guests.version

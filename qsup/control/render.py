@@ -12,7 +12,7 @@ from qsup.phase import Phase
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qsup.control.results import Access, Drill, Outcome, StopPlan, Why
+    from qsup.control.results import Drill, Outcome, Why
     from qsup.guest.view import EndView, GuestView
 
 
@@ -125,17 +125,6 @@ def drill(held: Drill) -> Text:
     return Text(exit=int(not held.ok), text=f"{text}{held.name}: the drill {held.kind} went {verdict}\n")
 
 
-def access(found: Access) -> Text:
-    """``qsup whoami``: who one is to the daemon, and a line for each thing that is granted."""
-    who = f"{found.user} (uid {found.uid})" if found.user else f"uid {found.uid}"
-    rows = [
-        (one.role, ", ".join(one.guests), ", ".join(one.rights) or "-", printable(one.source))
-        for one in found.granted
-    ]
-    lines = table(("ROLE", "GUESTS", "RIGHTS", "GRANTED BY"), rows)
-    return Text(exit=0, text=f"{who}\n" + "".join("  ".join(line).rstrip() + "\n" for line in lines))
-
-
 def outcomes(results: list[Outcome]) -> Text:
     """What became of a verb: a line a guest, failures apart."""
     lines = {True: "", False: ""}
@@ -145,27 +134,6 @@ def outcomes(results: list[Outcome]) -> Text:
     if cut:
         lines[False] += f"cut short, for want of time: {', '.join(cut)}\n"
     return Text(exit=worst(results), text=lines[True], errors=lines[False])
-
-
-def stop_plan(plan: StopPlan) -> Text:
-    """``qsup stop --plan``: a line a guest, and whether the time is enough."""
-    rows = [
-        (one.name, f"{one.need:g} s", f"{one.share:.1f} s", f"after {one.latest:.1f} s")
-        for one in plan.guests
-    ]
-    cells = table(("NAME", "NEEDS", "HAS FOR SURE", "GONE"), rows) if rows else []
-    text = "".join("  ".join(line).rstrip() + "\n" for line in cells)
-    if plan.enough:
-        return Text(
-            exit=0, text=f"{text}{plan.budget:g} s are enough: {plan.needed:.1f} s are needed at most\n"
-        )
-    short = ", ".join(one.name for one in plan.guests if one.share < one.need)
-    return Text(
-        exit=1,
-        text=text,
-        errors=f"{plan.budget:g} s are too short: by their files guests may take {plan.needed:.1f} s;"
-        f" to be cut short, if they take it: {short}\n",
-    )
 
 
 def _without_name(outcome: Outcome) -> str:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qsup.argv.invocation import Invocation
-    from qsup.budget import Plan
-    from qsup.control.caller import Caller
     from qsup.control.facade import Delivery
     from qsup.drill.hold import Report
     from qsup.errors import QsupError
@@ -174,41 +172,6 @@ class Outcome(Result, frozen=True):
         return cls(name=name, done=False, message=str(error), error=error.wire_class, exit=error.exit_code)
 
 
-class Shared(Result, frozen=True):
-    """What a guest has of a time that all have, in seconds: ``latest`` counts from the beginning of the stop."""
-
-    name: str
-    need: float
-    share: float
-    latest: float
-
-
-class StopPlan(Result, frozen=True):
-    """How a time is shared, and how much there would have to be for none to be cut short; all in seconds."""
-
-    budget: float
-    needed: float
-    enough: bool
-    guests: tuple[Shared, ...]
-
-    @classmethod
-    def of(cls, plan: Plan) -> Self:
-        """The wire form of a plan, in the order in which guests are gone at the latest."""
-        rows = sorted(plan.shares.items(), key=lambda item: (item[1].latest, item[0]))
-        shared = (
-            Shared(
-                name=name,
-                need=round(one.need, 3),
-                share=round(one.share, 3),
-                latest=round(one.latest, 3),
-            )
-            for name, one in rows
-        )
-        return cls(
-            budget=plan.budget, needed=round(plan.needed, 3), enough=not plan.short, guests=tuple(shared)
-        )
-
-
 class Expectation(Result, frozen=True):
     """One thing that was expected of a drill, and what was seen."""
 
@@ -290,35 +253,6 @@ class Attached(Result, frozen=True):
     name: str
     serial: str
     read_only: bool
-
-
-class Granted(Result, frozen=True):
-    """Something that the caller may do: a role and rights, with which guests, and where that is said."""
-
-    role: str
-    guests: tuple[str, ...]
-    rights: tuple[str, ...]
-    source: str
-
-
-class Access(Result, frozen=True):
-    """Who the caller is to the daemon, and what it may do; ``user`` is None if its number has no name."""
-
-    user: str | None
-    uid: int
-    gids: tuple[int, ...]
-    pid: int
-    granted: tuple[Granted, ...]
-
-    @classmethod
-    def of(cls, caller: Caller) -> Self:
-        """What the rules say now."""
-        peer = caller.peer
-        granted = tuple(
-            Granted(role=one.role, guests=one.guests, rights=tuple(sorted(one.rights)), source=one.source)
-            for one in caller.standing.grants
-        )
-        return cls(user=peer.name, uid=peer.uid, gids=tuple(sorted(peer.gids)), pid=peer.pid, granted=granted)
 
 
 class Check(Result, frozen=True):

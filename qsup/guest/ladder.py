@@ -12,6 +12,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from qsup.guest.effects import Arm, AskAgent, Cancel, Qmp, Signal
 from qsup.guest.state import Descent
 from qsup.guest.turn import DEADLINE, HARD, PRESS
@@ -91,7 +93,7 @@ def press(turn: Turn) -> None:
         return
     method = methods[index]
     presses = turn.descent.presses + 1 if index == turn.descent.method else 1
-    turn.set(descent=Descent(method.value, index, presses, turn.descent.began, turn.descent.ours))
+    turn.set(descent=replace(turn.descent, rung=method.value, method=index, presses=presses))
     turn.do(AskAgent() if method is StopMethod.AGENT else Qmp("system_powerdown"))
     turn.do(Arm(PRESS, max(float(turn.env.spec.stop.repeat), 0.1)))
 
@@ -145,5 +147,5 @@ def sigkill(turn: Turn) -> None:
 
 def _rung(turn: Turn, rung: str) -> None:
     begun = turn.state.descent or Descent("", -1, 0, turn.env.now, turn.state.ending is not None)
-    turn.set(descent=Descent(rung, len(turn.env.spec.stop.methods), 1, begun.began, begun.ours))
+    turn.set(descent=replace(begun, rung=rung, method=len(turn.env.spec.stop.methods), presses=1))
     turn.do(Cancel(PRESS), Cancel(DEADLINE), Arm(HARD, _patience(turn)))

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from tests.chaos import points
-from tests.chaos.account import Verdict
+from tests.chaos.account import Account, Verdict
 from tests.chaos.world import World
 from tests.fakes import fake_qemu
 
@@ -137,7 +137,7 @@ async def commands(world: World, chance: Random) -> None:
 
 async def kills_helper(world: World, chance: Random) -> None:
     """Kill a process that a guest needs."""
-    name = world.some_guest(chance, helped=True)
+    name = world.some_guest(chance, helper=True)
     helpers = (world.accounts[name].view or {}).get("helpers", {})
     for helper, pid in helpers.items():
         world.note(f"{name}: SIGKILL to its {helper} {pid}", "helper killed")
@@ -186,42 +186,41 @@ async def arms(world: World, chance: Random) -> None:
 
 async def edits(world: World, chance: Random) -> None:
     """Change a guest's file."""
-    name = world.some_guest(chance)
-    account = world.accounts[name]
-    if account.file != "good":
-        return
-    account.edition += 1
-    account.deeds += 1
-    world.note(f"{name}: its file is edited", "file edited")
-    world.stage.write(name, account.guest.text(world.stage.places, account.edition))
-    await world.ask("reload-config")
+    if account := _filed(world, chance):
+        account.edition += 1
+        text = account.guest.text(world.stage.places, account.edition)
+        world.stage.write(account.guest.name, text)
+        await _reloads(world, account, "edited")
 
 
 async def breaks_file(world: World, chance: Random) -> None:
     """Make a guest's file one that cannot be read, until the end of the step."""
-    name = world.some_guest(chance)
-    account = world.accounts[name]
-    if account.file != "good":
-        return
-    account.file = "broken"
-    account.deeds += 1
-    world.note(f"{name}: its file is broken", "file broken")
-    world.stage.write(name, "autostart = 3\n[machine\n")
-    await world.ask("reload-config")
+    if account := _filed(world, chance):
+        account.file = "broken"
+        world.stage.write(account.guest.name, "autostart = 3\n[machine\n")
+        await _reloads(world, account, "broken")
 
 
 async def deletes_file(world: World, chance: Random) -> None:
     """Take a guest's file away, until the end of the step."""
-    name = world.some_guest(chance)
-    account = world.accounts[name]
-    if account.file != "good":
-        return
-    account.file = "gone"
+    if account := _filed(world, chance):
+        account.file = "gone"
+        # It is forgotten if it does not run; what is known of it begins anew then.
+        account.forgetful = True
+        world.stage.file(account.guest.name).unlink()
+        await _reloads(world, account, "deleted")
+
+
+def _filed(world: World, chance: Random) -> Account | None:
+    """Some guest, if its file is as it should be."""
+    account = world.accounts[world.some_guest(chance)]
+    return account if account.file == "good" else None
+
+
+async def _reloads(world: World, account: Account, what: str) -> None:
+    """Have the daemon read a file that was changed."""
     account.deeds += 1
-    # It is forgotten if it does not run; what is known of it begins anew then.
-    account.forgetful = True
-    world.note(f"{name}: its file is deleted", "file deleted")
-    world.stage.file(name).unlink()
+    world.note(f"{account.guest.name}: its file is {what}", f"file {what}")
     await world.ask("reload-config")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.fakes import fake_qemu
+from tests.functional import boot_sector
 
 SOURCE = Path(__file__).with_name("guest.S")
 IMAGE_SIZE = 1 << 20
@@ -93,11 +93,6 @@ class Guest:
         return self.body is SECTOR
 
     @property
-    def helped(self) -> bool:
-        """Whether it needs a program beside QEMU."""
-        return self.helper is not None
-
-    @property
     def is_fake(self) -> bool:
         """Whether its QEMU is none."""
         return self.body is FAKE
@@ -175,10 +170,7 @@ def build(places: Mapping[str, Path], guests: list[Guest]) -> None:
     firmware = bytearray(1 << 16)
     firmware[-16 : -16 + len(HALT)] = HALT
     (files / "halt.bin").write_bytes(firmware)
-    sector, part = files / "guest.bin", files / "guest.o"
-    subprocess.run(["as", "--32", "-o", part, SOURCE], check=True)
-    linking = ["ld", "-m", "elf_i386", "--oformat", "binary", "-Ttext", "0x7c00"]
-    subprocess.run([*linking, "-o", sector, part], check=True, stderr=subprocess.DEVNULL)
+    (files / "guest.bin").write_bytes(boot_sector.linked(SOURCE.read_text()))
     for guest in guests:
         if guest.has_keys:
             image(places, guest)

@@ -41,11 +41,3 @@ def words(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
     return "gone"
-
-
-def resident(pid: int) -> int:
-    """KiB of memory that a process has."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-        return int(found[1]) if found else 0
-    return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.functional import boot_sector
+
 SOURCE = Path(__file__).with_name("causes.S")
 
 GUEST = """
@@ -49,25 +51,21 @@ def guest(
 
 def build(image: Path, size: int = 1 << 20) -> Path:
     """Assemble the guest into an image of so many bytes."""
-    work = image.with_suffix(".o")
-    sector = image.with_suffix(".bin")
-    subprocess.run(["as", "--32", "-o", work, SOURCE], check=True)
-    link: list[str | Path] = [
-        "ld",
-        "-m",
-        "elf_i386",
-        "--oformat",
-        "binary",
-        "-Ttext",
-        "0x7c00",
-        "-o",
-        sector,
-        work,
-    ]
-    subprocess.run(link, check=True, stderr=subprocess.DEVNULL)
     with image.open("wb") as file:
-        file.write(sector.read_bytes())
+        file.write(boot_sector.linked(SOURCE.read_text()))
         file.truncate(size)
-    work.unlink()
-    sector.unlink()
     return image
+
+
+def damaged(image: Path) -> Path:
+    """A qcow2 of this image whose tables say that they are free themselves: they are given out again."""
+    made = image.with_suffix(".qcow2")
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", image, made], check=True)
+    with made.open("r+b") as file:
+        file.seek(48)
+        table = int.from_bytes(file.read(8), "big")
+        file.seek(table)
+        block = int.from_bytes(file.read(8), "big")
+        file.seek(block)
+        file.write(bytes(64))
+    return made

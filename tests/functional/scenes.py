@@ -241,14 +241,5 @@ async def host_disk_fills(guest: Guest) -> None:
 
 
 def damaged(guest: Guest) -> None:
-    """Make of the image a qcow2 whose tables say that they are free themselves: they are given out again."""
-    image = guest.image.with_suffix(".qcow2")
-    subprocess.run(["qemu-img", "convert", "-O", "qcow2", guest.image, image], check=True)
-    guest.image = image
-    with image.open("r+b") as file:
-        file.seek(48)
-        table = int.from_bytes(file.read(8), "big")
-        file.seek(table)
-        block = int.from_bytes(file.read(8), "big")
-        file.seek(block)
-        file.write(bytes(64))
+    """Make of the image one whose own tables will be written over."""
+    guest.image = causes.damaged(guest.image)

@@ -74,6 +74,8 @@ async def test_everybody_may_do_what_is_granted_and_no_more(two: Site) -> None:
     assert (status, "web1" in out, "db1" in out) == (0, True, False)
     status, out = await as_user(two, ALICE, [WEB], "start", "db1")
     assert (status, "there is no guest" in out) == (3, True)
+    status, out = await as_user(two, ALICE, [WEB], "stop", "--budget", "60s", "--plan", "db1")
+    assert (status, "there is no guest" in out, "NEEDS" in out) == (3, True, False)
     status, out = await as_user(two, ALICE, [WEB], "qmp", "web1", "query-status")
     assert status == 5
     assert "that takes the right raw-qmp" in out

@@ -116,18 +116,7 @@ async def test_a_guest_whose_disk_has_no_room_goes_on_once_there_is_some(
 async def test_a_damaged_image_is_told_as_what_it_is(
     rule: str, phase: str, empty: Site, tmp_path: Path
 ) -> None:
-    raw = causes.build(tmp_path / "raw.img")
-    image = tmp_path / "causes.qcow2"
-    convert = await asyncio.create_subprocess_exec("qemu-img", "convert", "-O", "qcow2", str(raw), str(image))
-    assert await convert.wait() == 0
-    with image.open("r+b") as file:
-        file.seek(48)
-        table = int.from_bytes(file.read(8), "big")
-        file.seek(table)
-        block = int.from_bytes(file.read(8), "big")
-        # Clusters that are said to be free are given out again, over the image's own tables.
-        file.seek(block)
-        file.write(bytes(64))
+    image = causes.damaged(causes.build(tmp_path / "causes.img"))
     empty.guest("web1", causes.guest(image, "tcg", STAY + rule, image_format="qcow2"))
     await empty.start()
     await empty.run("guest-start", name="web1")
