@@ -37,13 +37,23 @@ class Paths:
         """Everything that happened, as SQLite keeps it."""
         return self.state / "history.db"
 
+    @property
+    def users(self) -> Path:
+        """Which guests have a user of their own."""
+        return self.state / "users.json"
+
+    @property
+    def guests(self) -> Path:
+        """What must survive a reboot, a directory for each guest."""
+        return self.state / "guests"
+
     def guest_runtime(self, name: str) -> Path:
         """Sockets and launch records of one guest; gone after a reboot."""
         return self.runtime / "guests" / name
 
     def guest_state(self, name: str) -> Path:
         """What must survive a reboot: the wanted state, the lock, the console logs."""
-        return self.state / "guests" / name
+        return self.guests / name
 
 
 def default_paths() -> Paths:

@@ -20,10 +20,12 @@ from qsup.fleet import Fleet
 from qsup.guest import launch
 from qsup.guest.actor import Actor
 from qsup.guest.describe import describe
+from qsup.guest.grants import Grants
 from qsup.guest.host import Host
 from qsup.guest.inputs import Due, Maintenance
 from qsup.guest.record import read_launch
 from qsup.guest.running import STDERR
+from qsup.guest.users import Users
 from qsup.phase import ALIVE, Phase
 from qsup.probe.prober import Prober
 from qsup.probe.programs import Programs
@@ -108,7 +110,10 @@ class Supervisor:
             Scopes(paths),
             self.crashes,
             store,
+            Users(paths.users),
+            Grants(paths.guests),
         )
+        self._host.users.usual = self._configuration.daemon.qemu_user
         self._host.scopes.configure(self._configuration.daemon)
         self._actors: dict[str, Actor] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
@@ -166,6 +171,8 @@ class Supervisor:
         for actor in tuple(self._actors.values()):
             await actor.restored.wait()
         self._host.store.forget_rest()
+        for name in self._host.grants.guests() - self._actors.keys():
+            self._host.grants.take_back(name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ADOPTION):
                 for actor in tuple(self._actors.values()):
@@ -181,7 +188,7 @@ class Supervisor:
         """The guests that no usable file declares, but whose QEMU still runs."""
         specs = []
         with contextlib.suppress(FileNotFoundError):
-            for entry in sorted((self.paths.state / "guests").iterdir()):
+            for entry in sorted(self.paths.guests.iterdir()):
                 name = entry.name
                 if name not in self._configuration.guests and self._still_runs(name):
                     specs.append(self._last_spec(name))
@@ -353,6 +360,7 @@ class Supervisor:
                     await prepare(new.daemon)
             old, self._configuration = self._configuration, new
             self._host.qemu_binary = str(new.daemon.qemu_binary)
+            self._host.users.usual = new.daemon.qemu_user
             self._host.programs = Programs(new.daemon)
             self._host.scopes.configure(new.daemon)
             if new.daemon.crashes != self.crashes.limits:

@@ -133,6 +133,9 @@ def build(spec: GuestSpec, facts: HostFacts, context: LaunchContext) -> Invocati
         helpers = tuple(chain.from_iterable(family(draft) for family in HELPERS))
         for word in chain.from_iterable(helper.argv for helper in helpers):
             plain(word)
+        taps = tuple(draft.taps.values())
+        for name in chain.from_iterable((tap.interface, tap.bridge, tap.helper) for tap in taps):
+            plain(name or "")
         notes = tuple(chain.from_iterable(family(draft) for family in NOTES))
         environment = {name: plain(text) for name, text in sound.environment(draft)}
     except SpecError as error:
@@ -143,6 +146,7 @@ def build(spec: GuestSpec, facts: HostFacts, context: LaunchContext) -> Invocati
         draft.listeners,
         draft.accel.value,
         draft.machine,
+        taps,
         files,
         notes,
         commands,

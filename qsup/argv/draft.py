@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from qsup.argv.board import Board
 from qsup.argv.helper import socket_file
-from qsup.argv.invocation import AGENT_FILE, QMP_FD, QMP_FILE, Listener
+from qsup.argv.invocation import AGENT_FILE, QMP_FD, QMP_FILE, Listener, Tap
 from qsup.argv.quote import pairs
 from qsup.errors import SpecError
 from qsup.spec.tables.machine import Accel
@@ -61,6 +62,16 @@ class Draft:
     def connected(self, helper: str) -> str:
         """The value of ``-chardev`` for the connection to a helper; both have the helper's name."""
         return pairs("socket", id=helper, fd=self.connections[helper])
+
+    @property
+    def taps(self) -> dict[str, Tap]:
+        """From a NIC's name to the tap that QEMU inherits for it; they follow the helpers' connections."""
+        first = count(QMP_FD + len(self.listeners) + len(connected(self.spec)))
+        return {
+            name: Tap(tuple(islice(first, nic.queues)), nic.interface, nic.bridge, nic.helper)
+            for name, nic in self.spec.nic.items()
+            if nic.type in (NicType.TAP, NicType.BRIDGE)
+        }
 
     @property
     def connections(self) -> dict[str, int]:

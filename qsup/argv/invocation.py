@@ -20,8 +20,10 @@ AGENT_FILE: Final = "agent.sock"
 """The agent's socket, likewise."""
 NOTIFY_PORT: Final = int.from_bytes(b"qsup")
 """The vsock port of the host at which guests report, where the daemon has no other."""
-DISPLAY_FILES: Final = {DisplayType.VNC: "vnc.sock", DisplayType.SPICE: "spice.sock"}
-"""The sockets that QEMU itself makes there for viewers."""
+MADE: Final = "q"
+"""The one directory there in which QEMU may make files itself; its name is short, as the path of a socket has to be."""
+DISPLAY_FILES: Final = {DisplayType.VNC: f"{MADE}/vnc.sock", DisplayType.SPICE: f"{MADE}/spice.sock"}
+"""The sockets that QEMU itself makes for viewers."""
 DISPLAY_PASSWORD_FILE: Final = "display-password"  # noqa: S105 - a name
 """The viewers' password there."""
 SEED_FILE: Final = "cloud-init.iso"
@@ -63,6 +65,23 @@ class Listener(msgspec.Struct, frozen=True):
     fd: int
     file: str
 
+    def __str__(self) -> str:
+        return f"fd {self.fd}: {self.file}"
+
+
+class Tap(msgspec.Struct, frozen=True):
+    """A tap interface that the supervisor opens for QEMU, once for each queue: it is there, or is made on a bridge."""
+
+    fds: tuple[int, ...]
+    interface: str | None = None
+    bridge: str | None = None
+    helper: str | None = None
+    """The `qemu-bridge-helper` that is not where it usually is."""
+
+    def __str__(self) -> str:
+        queues = ", ".join(f"fd {fd}" for fd in self.fds)
+        return f"{queues}: {f'tap {self.interface}' if self.interface else f'a tap on {self.bridge}'}"
+
 
 class LaunchContext(msgspec.Struct, frozen=True):
     """What an invocation depends on beside spec and host: the identity of the launch.
@@ -91,6 +110,7 @@ class Invocation(msgspec.Struct, frozen=True):
     """``kvm`` or ``tcg``: what ``auto`` came to."""
     machine: str
     """The machine type: the one that the guest keeps, or the file's."""
+    taps: tuple[Tap, ...] = ()
     files: tuple[File, ...] = ()
     """What is made before QEMU starts, where it is not there yet."""
     notes: tuple[str, ...] = ()

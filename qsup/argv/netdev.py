@@ -46,18 +46,19 @@ def reconnect(facts: HostFacts, kind: str) -> dict[str, int]:
 
 
 def _backend(draft: Draft, name: str, nic: Nic) -> dict[str, object]:
-    facts = draft.facts
     match nic.type:
         case NicType.USER:
             return _user(nic)
         case NicType.TAP:
-            return _tap(facts, name, nic)
+            if nic.interface is None:
+                raise SpecError(f'nic.{name}: type = "tap" needs `interface`, the name of a tap interface')
+            return {**_tap(draft, name), "vhost": _vhost(draft.facts, nic) or None}
         case NicType.BRIDGE:
             if nic.bridge is None:
                 raise SpecError(f'nic.{name}: type = "bridge" needs `bridge`, the name of a bridge')
-            return {"type": "bridge", "br": nic.bridge, "helper": _helper(name, nic)}
+            return _tap(draft, name)
         case NicType.SOCKET:
-            return _socket(facts, name, nic)
+            return _socket(draft.facts, name, nic)
         case NicType.VHOST_USER:
             if nic.model is not NicModel.VIRTIO_NET:
                 raise SpecError(f'nic.{name}: type = "vhost-user" needs model = "virtio-net"')
@@ -87,28 +88,14 @@ def _hostfwd(rule: str) -> str:
     return f"{outside}-:{guest_port}"
 
 
-def _tap(facts: HostFacts, name: str, nic: Nic) -> dict[str, object]:
-    """The interface is the administrator's: QEMU must not run scripts to set it up or tear it down."""
-    if nic.interface is None:
-        raise SpecError(f'nic.{name}: type = "tap" needs `interface`, the name of a tap interface')
-    vhost = nic.model is NicModel.VIRTIO_NET and (facts.vhost_net if nic.vhost is None else nic.vhost)
-    return {
-        "type": "tap",
-        "ifname": nic.interface,
-        "script": "no",
-        "downscript": "no",
-        "vhost": vhost or None,
-        "queues": queues(nic),
-    }
+def _tap(draft: Draft, name: str) -> dict[str, object]:
+    """Opened before QEMU is there: a QEMU that is not root's may open none, and none may run a helper for it."""
+    fds = draft.taps[name].fds
+    return {"type": "tap", "fds" if len(fds) > 1 else "fd": ":".join(map(str, fds))}
 
 
-def _helper(name: str, nic: Nic) -> str | None:
-    """QEMU gives a helper with a blank in its path to a shell, which would take it for a command line."""
-    if nic.helper is not None and any(blank in nic.helper for blank in " \t"):
-        raise SpecError(
-            f"nic.{name}: helper has a blank in its path, with which QEMU would run it through a shell"
-        )
-    return nic.helper
+def _vhost(facts: HostFacts, nic: Nic) -> bool:
+    return nic.model is NicModel.VIRTIO_NET and (facts.vhost_net if nic.vhost is None else nic.vhost)
 
 
 def _socket(facts: HostFacts, name: str, nic: Nic) -> dict[str, object]:

@@ -11,7 +11,6 @@ from qsup.argv.quote import pairs
 from qsup.errors import SpecError
 from qsup.spec.policy import Reaction
 from qsup.spec.tables.machine import Accel
-from qsup.spec.tables.nic import NicType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from qsup.argv.draft import Draft
     from qsup.spec.model import GuestSpec
 
+DENIED: Final = ("obsolete", "elevateprivileges", "spawn", "resourcecontrol")
+"""What the system call filter keeps QEMU from, all that it can: what needs it is done before QEMU is there."""
 GUESTS: Final = uuid.UUID("7c0d9d1c-3a0b-5f3e-9d3f-6a1f5e6b7a10")
 """The namespace of the UUIDs that guests have by their names (RFC 4122, version 5). Changing it changes them all."""
 
@@ -35,28 +36,10 @@ def options(draft: Draft) -> Iterator[Option]:
     yield Option("-S")
     yield Option("-name", pairs(guest=draft.spec.name, debug_threads=True))
     yield Option("-uuid", uuid_of(draft.spec))
-    yield Option("-sandbox", _sandbox(draft))
+    yield Option("-sandbox", pairs("on", **dict.fromkeys(DENIED, "deny")))
     yield Option("-action", _actions(draft))
     yield Option("-msg", pairs(timestamp=True))
     yield from _log(draft)
-
-
-def _sandbox(draft: Draft) -> str:
-    """The strict system call filter.
-
-    QEMU starts the bridge helper itself, as its network is set up, when the filter is in force already: without
-    spawn=allow it dies of SIGSYS. To let it elevate privileges as well would bring nothing: a seccomp filter
-    sets no_new_privs, under which a set-uid helper stays without privileges. So `bridge` works for a QEMU that
-    runs as root; any other is given a tap interface that is its own.
-    """
-    helper = any(nic.type is NicType.BRIDGE for nic in draft.spec.nic.values())
-    return pairs(
-        "on",
-        obsolete="deny",
-        elevateprivileges="deny",
-        spawn="allow" if helper else "deny",
-        resourcecontrol="deny",
-    )
 
 
 def _actions(draft: Draft) -> str:

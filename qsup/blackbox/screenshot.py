@@ -9,6 +9,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING, Final
 
+from qsup.argv.invocation import MADE
 from qsup.errors import QmpError
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 async def screenshot(session: QmpSession, run_dir: Path, facts: HostFacts | None = None) -> bytes | None:
     """The guest's first screen as PNG; None if it has none, or QEMU cannot or does not answer.
 
-    QEMU writes the picture into ``run_dir``; it is removed again, whatever has come of it. What a binary cannot do
-    by its ``facts`` it is not asked for; without them it is QEMU that refuses.
+    QEMU writes the picture where it may write in ``run_dir``; it is removed again, whatever has come of it. What a
+    binary cannot do by its ``facts`` it is not asked for; without them it is QEMU that refuses.
     """
     if facts is not None and not facts.has_member("ImageFormat", "png"):
         return None
-    path = run_dir / f"screen-{secrets.token_hex(8)}.png"
+    path = run_dir / MADE / f"screen-{secrets.token_hex(8)}.png"
     try:
         await session.execute("screendump", {"filename": str(path), "format": "png"}, deadline=DEADLINE)
         return await asyncio.to_thread(_picture, path)

@@ -236,7 +236,7 @@ class CommandLine(Result, frozen=True):
             ),
             argv=tuple(map(str, invocation.argv)),
             accel=invocation.accel,
-            listeners=tuple(f"fd {listener.fd}: {listener.file}" for listener in invocation.listeners),
+            listeners=tuple(map(str, (*invocation.listeners, *invocation.taps))),
             environment={name: str(text) for name, text in invocation.environment.items()},
         )
 

@@ -118,6 +118,7 @@ class Hands:
         if trouble:
             self.notice(trouble)
         if running is None:
+            await self._take_back()
             return inputs.Restored(same_boot, shift=shift)
         self._unheard = running.kept.unheard()
         if not running.process.ended:
@@ -127,6 +128,7 @@ class Hands:
             self.go(self._place(running))
             return inputs.Restored(same_boot=True, alive=_alive(running))
         await running.helpers.end()
+        await self._take_back()
         if not same_boot:
             running.process.close()
             return inputs.Restored(same_boot, shift=shift)
@@ -349,6 +351,7 @@ class Hands:
             status = await running.process.late_status(REAPING)
         # A new launch may want their ports and their state.
         await running.helpers.end()
+        await self._take_back()
         self.go(running.placing.end())
         self.running, self._last, self.agent = None, running, None
         async with self.gone:
@@ -358,6 +361,11 @@ class Hands:
             await self._learn_status(running)
         else:
             running.process.close()
+
+    async def _take_back(self) -> None:
+        """QEMU's user needs the guest's files no more."""
+        if self.host.grants.has(self.spec.name):
+            await asyncio.to_thread(self.host.grants.take_back, self.spec.name)
 
     async def _exited(self, running: Running, status: ExitStatus | None) -> inputs.Exited:
         """What is left of a process that has ended."""

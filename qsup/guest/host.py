@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from qsup.bus import Bus
     from qsup.checks.notify import Notices
     from qsup.fdstore import FdStore
+    from qsup.guest.grants import Grants
+    from qsup.guest.users import Users
     from qsup.paths import Paths
     from qsup.probe.prober import Prober
     from qsup.probe.programs import Programs
@@ -42,6 +44,10 @@ class Host:
     """Where what is known of an abnormal end is kept."""
     store: FdStore
     """Where what must outlive the daemon is kept by systemd."""
+    users: Users
+    """Who QEMUs run as."""
+    grants: Grants
+    """What these users were given."""
     notices: Notices | None = None
     """Takes these reports; None if the host has no vsock."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from qsup import endpoint
 from qsup.argv.build import build
-from qsup.argv.invocation import LOCK_FD, QEMU_LOG, QMP_FILE, LaunchContext
+from qsup.argv.invocation import LOCK_FD, MADE, QEMU_LOG, QMP_FILE, LaunchContext
 from qsup.errors import LaunchError, QsupError, RecordError
 from qsup.events import Kind
 from qsup.firmware import with_firmware
@@ -26,12 +26,15 @@ from qsup.guest.placing import Placing
 from qsup.guest.prepare import prepare
 from qsup.guest.running import STDERR, Running
 from qsup.preflight.obstacle import Plan
+from qsup.preflight.opened import emptied, opened
 from qsup.preflight.preflight import preflight
 from qsup.proc import lock
+from qsup.proc.account import confined
 from qsup.proc.follow import Speaker
 from qsup.proc.identity import command_line, find_holder, identify, is_of_another
 from qsup.proc.memory import policy_of_children
 from qsup.proc.process import Process
+from qsup.proc.tap import open_tap
 from qsup.spec import codec
 from qsup.spec.numbers import numbers
 
@@ -103,14 +106,24 @@ def _keep_machine(spec: GuestSpec, machine: str, host: Host) -> str | None:
     return None
 
 
-def _checked(spec: GuestSpec, host: Host, token: str) -> tuple[Invocation, list[str]]:
+def _checked(spec: GuestSpec, host: Host, token: str) -> tuple[Plan, list[str]]:
     """What to execute, and what the operator should know about it. Raises LaunchError with all that is in the way."""
     facts = _facts(spec, host)
     made = _built(spec, host, token, facts)
-    obstacles = preflight(Plan(spec, facts, made, ground=host.scopes.ground()))
+    plan = Plan(spec, facts, made, ground=host.scopes.ground(), account=host.users.of(spec))
+    obstacles = preflight(plan)
     if fatal := [str(obstacle) for obstacle in obstacles if obstacle.fatal]:
         raise LaunchError("; ".join(fatal))
-    return made, [str(obstacle) for obstacle in obstacles]
+    return plan, [str(obstacle) for obstacle in obstacles]
+
+
+def _open_to_qemu(plan: Plan, run_dir: Path, host: Host) -> list[str]:
+    """Let QEMU's user have the files that it opens itself; return the words of the whole command."""
+    files = list(opened(plan, run_dir))
+    if plan.account is not None:
+        host.grants.give(plan.spec.name, plan.account, files)
+    empty = emptied([file.path for file in files], plan.spec) if plan.spec.qemu.private_mounts else ()
+    return confined(plan.made.argv, plan.account, empty)
 
 
 async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
@@ -119,13 +132,14 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
     Raises LaunchError; whatever was made until then is removed again.
     """
     token = secrets.token_hex(8)
-    made, told = await asyncio.to_thread(_checked, spec, host, token)
+    plan, told = await asyncio.to_thread(_checked, spec, host, token)
+    made = plan.made
     run_dir = host.run_dir(spec.name, token)
     helpers = Helpers(spec.name, run_dir, token, host.keeper)
     async with contextlib.AsyncExitStack() as undo:
         with contextlib.ExitStack() as ours:
             try:
-                run_dir.mkdir(mode=0o700, parents=True)
+                (run_dir / MADE).mkdir(mode=0o700, parents=True)
                 undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
                 host.paths.guest_state(spec.name).mkdir(mode=0o700, parents=True, exist_ok=True)
                 kept = await asyncio.to_thread(_keep_machine, spec, made.machine, host)
@@ -133,6 +147,10 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                     host.bus.publish(Kind.NOTICE, name=spec.name, message=note)
                 await prepare(made.files, made.binary)
                 fds = _open_fds(made, run_dir, host.lock_file(spec.name), ours)
+                undo.callback(host.grants.take_back, spec.name)
+                for tap in made.taps:
+                    fds |= await open_tap(tap, ours)
+                words = await asyncio.to_thread(_open_to_qemu, plan, run_dir, host)
                 qmp = await endpoint.connect(run_dir, QMP_FILE)
                 undo.callback(qmp.close)
                 written = record.LaunchRecord(
@@ -152,7 +170,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                     written = msgspec.structs.replace(written, helpers=tuple(helpers.records.values()))
                     record.write(host.launch_file(spec.name), written)
                 with policy_of_children(spec.limits.numa_policy, _numa_mask(spec)):
-                    process = Process.spawn(made.argv, fds, token, made.environment)
+                    process = Process.spawn(words, fds, token, made.environment)
                 undo.pop_all()
             except OSError as error:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error
@@ -217,7 +235,8 @@ def forget_older(host: Host, name: str, token: str) -> None:
 
 
 def discard(host: Host, name: str) -> None:
-    """Remove all runtime files of a guest that is gone from the configuration and stopped."""
+    """Remove all runtime files of a guest that is gone from the configuration and stopped, and let go of its user."""
+    host.users.forget(name)
     forget_older(host, name, "")
     shutil.rmtree(host.paths.guest_runtime(name), ignore_errors=True)
 

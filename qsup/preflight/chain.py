@@ -68,6 +68,21 @@ def image(path: Path, file: str, format_: str, *, write: bool, running: bool) ->
             yield obstacle
 
 
+def backing_files(file: str, format_: str) -> Iterator[str]:
+    """The files that an image stands on, the nearest first, as far as they can be read."""
+    link = _Link((), file, format_, write=False)
+    for _ in range(LIMIT):
+        try:
+            with _opened(link.file) as fd:
+                _, below = _next(link, os.pread(fd, HEAD, 0))
+        except OSError:
+            return
+        if below is None:
+            return
+        link = below
+        yield link.file
+
+
 def _next(link: _Link, head: bytes) -> tuple[Obstacle | None, _Link | None]:
     """What is wrong with the content of a file, and the file that it stands on."""
     if link.format != "qcow2":

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from qsup.preflight.obstacle import Plan
     from qsup.spec.base import Path
-    from qsup.spec.model import GuestSpec
     from qsup.spec.tables.passthrough import PciDevice, UsbDevice
 
 SYS: Final = File("/sys")
@@ -37,7 +36,7 @@ def obstacles(plan: Plan) -> Iterator[Obstacle]:
         yield from _usb(("usb", name), usb)
     for name, pci in spec.pci.items():
         yield from _pci(name, pci)
-    yield from _memory(spec)
+    yield from _memory(plan)
 
 
 def _vsock() -> Iterator[Obstacle]:
@@ -60,12 +59,20 @@ def _usb(path: Path, usb: UsbDevice) -> Iterator[Obstacle]:
         )
     elif not found:
         yield Obstacle(path, "it is not plugged in; the guest gets it when it comes", fatal=False)
-    for at in found:
-        node = DEV / "bus/usb" / _text(at / "busnum").zfill(3) / _text(at / "devnum").zfill(3)
+    for node in usb_nodes(usb):
         if not os.access(node, os.R_OK | os.W_OK):
             yield Obstacle(
                 path, f"{node} may not be opened by this user; a udev rule can give it to the user"
             )
+
+
+def usb_nodes(usb: UsbDevice) -> list[File]:
+    """The files by which a device that is plugged in now is opened; several, if several are as it is described."""
+    return [
+        DEV / "bus/usb" / _text(at / "busnum").zfill(3) / _text(at / "devnum").zfill(3)
+        for at in _usb_devices()
+        if _matches(at, usb)
+    ]
 
 
 def _usb_devices() -> list[File]:
@@ -138,11 +145,14 @@ def _driver(at: File) -> str | None:
     return (at / "driver").resolve().name if (at / "driver").exists() else None
 
 
-def _memory(spec: GuestSpec) -> Iterator[Obstacle]:
+def _memory(plan: Plan) -> Iterator[Obstacle]:
     """A device of the host reaches the guest's memory by itself, so none of it may ever be elsewhere."""
+    spec = plan.spec
     path: Path = ("memory", "lock") if spec.memory.lock else ("pci", next(iter(spec.pci), ""))
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    if not (spec.memory.lock or spec.pci) or limit == resource.RLIM_INFINITY or _may_lock_all():
+    if not (spec.memory.lock or spec.pci) or limit == resource.RLIM_INFINITY:
+        return
+    if plan.account is None and _may_lock_all():
         return
     if limit < spec.memory.size:
         told = f"all of the guest's memory ({spec.memory.size}) is locked, and {Size(limit)} is this user's limit"
@@ -150,7 +160,7 @@ def _memory(spec: GuestSpec) -> Iterator[Obstacle]:
 
 
 def _may_lock_all() -> bool:
-    """Whether limits do not count for this process, and for QEMU, which it starts as the same user."""
+    """Whether limits do not count for this process, and for a QEMU that it starts as the same user."""
     for line in _text(STATUS).splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> CAP_IPC_LOCK & 1)

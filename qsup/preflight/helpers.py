@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from qsup import acl
 from qsup.preflight.obstacle import Obstacle
 from qsup.spec.programs import PASST, SWTPM, VIRTIOFSD, needed
-from qsup.spec.tables.share import ShareSecurity
+from qsup.spec.tables.share import ShareSecurity, ShareType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qsup.argv.facts import Program
     from qsup.preflight.obstacle import Plan
+    from qsup.proc.account import Account
     from qsup.spec.base import Path
     from qsup.spec.tables.share import Share
 
@@ -31,6 +33,8 @@ def obstacles(plan: Plan) -> Iterator[Obstacle]:
         yield from _program(path, name, plan.facts.program(name))
     for name, share in plan.spec.share.items():
         yield from _share(name, share)
+        if plan.account is not None and share.type is ShareType.NINEP:
+            yield from _served(name, share, plan.account)
 
 
 def _program(path: Path, name: str, program: Program) -> Iterator[Obstacle]:
@@ -42,6 +46,23 @@ def _program(path: Path, name: str, program: Program) -> Iterator[Obstacle]:
         yield Obstacle(path, f'{name} {wrong}; {hint}"/…"')
     elif name == VIRTIOFSD and not program.has("--shared-dir") and os.geteuid() != 0:
         yield Obstacle(path, f"{program.path}, which came with QEMU 7, needs root; share the directory as 9p")
+
+
+def _served(name: str, share: Share, account: Account) -> Iterator[Obstacle]:
+    """What QEMU shares by itself, its user must be let at by the administrator: nobody else knows what is meant."""
+    if share.security is ShareSecurity.PASSTHROUGH:
+        told = f'user {account.name} cannot give files away; write "mapped-xattr", or [qemu] user = "root"'
+        yield Obstacle(("share", name, "security"), told)
+    try:
+        status = os.stat(share.path)
+        has = acl.rights(acl.read(share.path), status.st_uid, status.st_gid, account.uid, account.gids)
+    except OSError:
+        return
+    if (acl.READ | acl.ENTER) & ~has:
+        told = f"user {account.name}, who runs QEMU, may not look into {share.path}"
+        yield Obstacle(
+            ("share", name, "path"), f"{told}; `setfacl -R -m u:{account.uid}:rwX {share.path}` lets it"
+        )
 
 
 def _share(name: str, share: Share) -> Iterator[Obstacle]:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qsup.preflight.obstacle import Plan
+    from qsup.proc.account import Account
     from qsup.spec.base import Path
     from qsup.spec.tables.nic import Nic
 
 INTERFACES: Final = File("/sys/class/net")
 """A directory for each interface (Linux: Documentation/ABI/testing/sysfs-class-net)."""
+FIRST_PORT: Final = File("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+"""The lowest port that everybody may listen on (Linux: Documentation/networking/ip-sysctl.rst)."""
 IFF_UP: Final = 0x1
 IFF_TAP: Final = 0x2
 IFF_MULTI_QUEUE: Final = 0x100
@@ -32,6 +35,8 @@ def obstacles(plan: Plan) -> Iterator[Obstacle]:
     for name, nic in plan.spec.nic.items():
         if not plan.running:
             yield from _ports(name, nic)
+        if plan.account is not None:
+            yield from _privileged(name, nic, plan.account)
         if nic.tftp is not None and not os.path.isdir(nic.tftp):
             yield Obstacle(("nic", name, "tftp"), f"there is no directory {nic.tftp}")
         if nic.socket is not None:
@@ -51,6 +56,23 @@ def _ports(name: str, nic: Nic) -> Iterator[Obstacle]:
     if nic.listen is not None:
         address, port = Endpoint.of(nic.listen)
         yield from taken(("nic", name, "listen"), "tcp", address, int(port))
+
+
+def _privileged(name: str, nic: Nic, account: Account) -> Iterator[Obstacle]:
+    """Ports that QEMU itself listens on, and that are kept for root."""
+    forwards = enumerate(nic.forward) if nic.type is NicType.USER else ()
+    ports: list[tuple[Path, int]] = [
+        (("nic", name, "forward", number), int(rule.split(":")[2])) for number, rule in forwards
+    ]
+    if nic.listen is not None:
+        ports.append((("nic", name, "listen"), int(Endpoint.of(nic.listen)[1])))
+    first = _number(FIRST_PORT)
+    for path, port in ports:
+        if 0 < port < first:
+            told = f"user {account.name} may not listen on port {port}: ports below {first} are root's"
+            yield Obstacle(
+                path, f"{told}; take a higher one, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
+            )
 
 
 def taken(path: Path, protocol: str, address: str, port: int) -> Iterator[Obstacle]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from qsup.argv.facts import HostFacts
     from qsup.argv.invocation import Invocation
+    from qsup.proc.account import Account
     from qsup.scope.ground import Ground
     from qsup.spec.base import Path
     from qsup.spec.model import GuestSpec
@@ -36,6 +37,8 @@ class Plan(NamedTuple):
     """Whether the guest runs now, and so has itself what it needs: ports, images, memory."""
     ground: Ground | None = None
     """What limits can stand on; None if that is not to be looked at."""
+    account: Account | None = None
+    """Who QEMU will run as; None for the user who looks."""
 
     def makes(self, file: str) -> bool:
         """Whether the start makes this file if it is not there."""

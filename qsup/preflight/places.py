@@ -25,7 +25,7 @@ def obstacles(plan: Plan) -> Iterator[Obstacle]:
     """What of it this host does not have, or does not give to this user."""
     yield from _lacking("CPU", CPUS, _pins(plan.spec))
     yield from _lacking("NUMA node", NODES, _nodes(plan.spec))
-    yield from _lock(plan.spec)
+    yield from _lock(plan)
 
 
 def _pins(spec: GuestSpec) -> Iterator[tuple[Path, str]]:
@@ -61,10 +61,11 @@ def _online(file: str) -> str:
         return "0"
 
 
-def _lock(spec: GuestSpec) -> Iterator[Obstacle]:
+def _lock(plan: Plan) -> Iterator[Obstacle]:
     """Root may lock all of it, others as much as the service's limit says."""
+    spec, uid = plan.spec, os.geteuid() if plan.account is None else plan.account.uid
     most = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-    if spec.memory.lock and os.geteuid() != 0 and resource.RLIM_INFINITY != most < spec.memory.size:
+    if spec.memory.lock and uid != 0 and resource.RLIM_INFINITY != most < spec.memory.size:
         yield Obstacle(
             ("memory", "lock"),
             f"this user may lock {Size(most)} of memory; raise LimitMEMLOCK= of the service that runs qsupd",

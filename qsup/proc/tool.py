@@ -26,18 +26,25 @@ DEATH: Final = 1.0
 
 
 async def run(
-    argv: Sequence[str], deadline: float, *, given: bytes = b"", environment: Mapping[str, str] = ENVIRONMENT
+    argv: Sequence[str],
+    deadline: float,
+    *,
+    given: bytes = b"",
+    source: int | None = None,
+    environment: Mapping[str, str] = ENVIRONMENT,
 ) -> tuple[ExitStatus, str]:
     """Execute ``argv`` (an absolute path first); return its status and the end of what it wrote.
 
-    It reads ``given`` on its standard input. Raises LaunchError if it cannot be executed, or takes longer than
-    ``deadline`` seconds. It is ended then with all that it has started, as it is when the caller is cancelled.
+    It reads ``given`` on its standard input, or has the fd ``source`` there. Raises LaunchError if it cannot be
+    executed, or takes longer than ``deadline`` seconds. It is ended then with all that it has started, as it is when
+    the caller is cancelled.
     """
     with contextlib.ExitStack() as ours:
         output = ours.enter_context(_Output())
-        source = os.memfd_create("given", os.MFD_CLOEXEC)
-        ours.callback(os.close, source)
-        os.pwrite(source, given, 0)
+        if source is None:
+            source = os.memfd_create("given", os.MFD_CLOEXEC)
+            ours.callback(os.close, source)
+            os.pwrite(source, given, 0)
         with output.writer() as writer:
             child = _Child(_spawned(argv, environment, {0: source, 1: writer, 2: writer}))
         return await _ended(child, argv[0], deadline), output.end()

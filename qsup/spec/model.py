@@ -41,7 +41,7 @@ from qsup.spec.tables.numa import Numa
 from qsup.spec.tables.panic import Panic
 from qsup.spec.tables.parallel import Parallel
 from qsup.spec.tables.passthrough import PciDevice, UsbDevice, UsbRedirect
-from qsup.spec.tables.qemu import Qemu
+from qsup.spec.tables.qemu import RUN_AS, Qemu, wrong_user
 from qsup.spec.tables.ready import Ready
 from qsup.spec.tables.rng import Rng
 from qsup.spec.tables.serial import Serial
@@ -157,6 +157,12 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     qemu_binary: Annotated[HostPath, about("The QEMU for guests that name none.")] = HostPath(
         "/usr/bin/qemu-system-x86_64"
     )
+    qemu_user: Annotated[
+        Annotated[str, RUN_AS] | None,
+        about(
+            "The user that QEMU runs as for guests that name none: a name, a number, or a range of numbers, `70000-70999`, of which each guest gets one for itself. Without it `qsup-qemu`, where root's daemon finds such a user, else the daemon's own."
+        ),
+    ] = None
     swtpm: Annotated[HostPath | None, about("The TPM emulator; without it the `swtpm` in the PATH.")] = None
     virtiofsd: Annotated[
         HostPath | None,
@@ -198,7 +204,9 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     alert: Annotated[tuple[Alert, ...], Meta(max_length=64)] = ()
 
     def wrong(self) -> Iterator[Finding]:
-        """Two alerts of one name, which messages could not tell apart."""
+        """Two alerts of one name, which messages could not tell apart, and users that cannot be."""
+        if self.qemu_user is not None:
+            yield from wrong_user("qemu-user", self.qemu_user)
         names = [alert.name for alert in self.alert]
         for number, name in enumerate(names):
             if name in names[:number]:

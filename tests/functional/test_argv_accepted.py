@@ -19,7 +19,7 @@ import pytest
 
 from qsup.argv.build import build
 from qsup.argv.facts import HostFacts
-from qsup.argv.invocation import QEMU_LOG, QMP_FILE, LaunchContext
+from qsup.argv.invocation import MADE, QEMU_LOG, QMP_FILE, LaunchContext
 from qsup.firmware import with_firmware
 from qsup.guest.prepare import prepare
 from qsup.spec.base import HostPath
@@ -32,7 +32,7 @@ from qsup.spec.tables.machine import Accel, Firmware, Machine, UsbController
 from qsup.spec.tables.nic import NicType
 from qsup.spec.tables.panic import Panic
 from qsup.spec.tables.serial import Serial
-from tests.functional import helper_processes, nbd
+from tests.functional import helper_processes, nbd, taps
 from tests.functional.helper_processes import with_programs, with_shares
 from tests.functional.host_files import make_files
 from tests.functional.peers import skip_unless_the_hardware_is_here, with_peers
@@ -71,7 +71,7 @@ class Launched:
         self.stderr = run_dir / "stderr"
         self.events: list[dict[str, Any]] = []
         self.exit_status: int | None = None
-        argv = [*wrapper, *invocation.argv]
+        argv = [*wrapper, *taps.words(invocation), *invocation.argv]
         with ExitStack() as ours:
             actions: list[tuple[int, int, int]] = []
             for listener in invocation.listeners:
@@ -182,7 +182,7 @@ def marked_cases() -> list[Any]:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "run"
-    directory.mkdir()
+    (directory / MADE).mkdir(parents=True)
     return directory
 
 

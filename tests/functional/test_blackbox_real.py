@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from qsup import endpoint
 from qsup.argv.facts import HostFacts
+from qsup.argv.invocation import MADE
 from qsup.blackbox.core import Pattern, locate
 from qsup.blackbox.figures import figures
 from qsup.blackbox.rings import Messages, Rings
@@ -43,6 +44,7 @@ async def running(
     binary: str, run_dir: Path, *options: str, messages: Messages | None = None
 ) -> AsyncIterator[tuple[QmpSession, subprocess.Popen[bytes]]]:
     """A QEMU whose machine stands still before its first instruction, and a session with it."""
+    (run_dir / MADE).mkdir()
     with endpoint.listen(run_dir, "qmp.sock") as listener:
         sock = await endpoint.connect(run_dir, "qmp.sock")
         fixed = ["-nodefaults", "-no-user-config", "-display", "none", "-S", "-accel", "tcg", "-m", "32"]
@@ -85,9 +87,9 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 async def test_the_screen_of_a_guest_that_stands_still_is_a_png(each_qemu: str, tmp_path: Path) -> None:
     async with running(each_qemu, tmp_path, "-device", "VGA") as (session, _):
-        before = set(os.listdir(tmp_path))
+        before = set(tmp_path.rglob("*"))
         picture = await screenshot(session, tmp_path, Prober(None, "boot").facts(each_qemu))
-        assert set(os.listdir(tmp_path)) == before, "nothing is left in the run directory"
+        assert set(tmp_path.rglob("*")) == before, "nothing is left in the run directory"
     assert picture is not None
     width, height = size_of(picture)
     assert width >= 320

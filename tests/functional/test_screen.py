@@ -12,6 +12,7 @@ import pytest
 from qsup import clock
 from qsup.argv.build import build
 from qsup.argv.facts import HostFacts
+from qsup.argv.invocation import MADE
 from qsup.preflight import command
 from qsup.preflight.obstacle import Plan
 from qsup.probe.prober import Prober
@@ -71,7 +72,7 @@ def _chosen(spec: GuestSpec) -> str:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "run"
-    directory.mkdir()
+    (directory / MADE).mkdir(parents=True)
     return directory
 
 

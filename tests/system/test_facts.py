@@ -9,6 +9,9 @@ import pytest
 
 from tests.system.host import IDLE, Host
 
+AS_ROOT = f'{IDLE}[qemu]\nuser = "root"\n'
+"""What a QEMU inherits shows in one that keeps it."""
+
 
 def restart(here: Host) -> None:
     here.systemctl("restart", "qsupd")
@@ -35,7 +38,7 @@ def test_a_guests_directories_and_devices_are_the_hosts_whatever_the_daemon_goes
     what: Callable[[Host], None], units: Host
 ) -> None:
     """No PrivateTmp=, no ProtectSystem=, no device rules: those of a daemon that has gone would hold for it."""
-    units.guests(kept=IDLE)
+    units.guests(kept=AS_ROOT)
     units.qsup("start", "kept")
     pid = units.status("kept")["pid"]
     assert units.run("readlink", f"/proc/{pid}/ns/mnt") == units.run("readlink", "/proc/1/ns/mnt")
@@ -69,10 +72,14 @@ def test_a_scope_has_no_device_rules_and_limits_but_those_of_its_guest(units: Ho
 
 
 def test_what_the_unit_takes_away_a_guest_does_not_have_either(units: Host) -> None:
-    """What hardening there is holds for every QEMU, for good."""
-    units.guests(kept=IDLE)
-    units.qsup("start", "kept")
-    pids = {"daemon": units.main_pid(), "guest": units.status("kept")["pid"]}
+    """What hardening there is holds for every QEMU, for good, and one of its own user has no right at all."""
+    units.guests(kept=AS_ROOT, usual=IDLE)
+    units.qsup("start", "kept", "usual")
+    pids = {
+        "daemon": units.main_pid(),
+        "guest": units.status("kept")["pid"],
+        "usual": units.status("usual")["pid"],
+    }
     lines = {
         who: dict(
             line.split(":\t", 1)
@@ -86,6 +93,10 @@ def test_what_the_unit_takes_away_a_guest_does_not_have_either(units: Host) -> N
     cap_sys_module, cap_sys_time, cap_sys_boot = 16, 25, 22
     held = int(lines["guest"]["CapBnd"], 16)
     assert not any(held >> number & 1 for number in (cap_sys_module, cap_sys_time, cap_sys_boot))
+    usual = lines["usual"]
+    assert usual["Uid"].split()[0] == units.run("id", "-u", "qsup-qemu").strip()
+    assert {usual[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert (usual["NoNewPrivs"], usual["Seccomp"]) == ("1", "2")
 
 
 def test_what_systemd_keeps_outlives_a_crash_and_a_restart_but_no_stop_and_nothing_depends_on_it(

@@ -98,6 +98,7 @@ order = ["root"]
 methods = []
 [qemu]
 args = ["-chardev", "file,id=beats,path={beats},append=on", "-device", "isa-serial,chardev=beats,iobase=0x2f8,irq=3"]
+files = ["{beats}"]
 """
 
 

@@ -265,7 +265,7 @@ CHANGES: dict[str, dict[str, object]] = {
 }
 NOT_QEMUS: dict[str, set[str]] = {
     "serial": {"log", "log_size"},
-    "qemu": {"binary", "start_timeout"},
+    "qemu": {"binary", "start_timeout", "files", "user", "private_mounts"},
     "cpu": {"pin", "emulator_pin"},
     "machine": {"pin"},
     "disk": {"create", "base", "base_format"},
@@ -293,7 +293,7 @@ def test_every_key_has_its_effect_on_the_options(table: str, key: str) -> None:
 
 
 def _made(invocation: Invocation) -> tuple[object, ...]:
-    return invocation.options, invocation.commands, invocation.files, invocation.helpers
+    return invocation.options, invocation.commands, invocation.files, invocation.helpers, invocation.taps
 
 
 def test_the_changes_tried_leave_out_no_key() -> None:

@@ -94,10 +94,6 @@ IMPOSSIBLE = {
         guest(nic={"a": Nic(model=NicModel.E1000, mtu=9000)}),
         'nic.a: only model = "virtio-net" has `mtu` and `queues`',
     ),
-    "helper that would be a shell's": (
-        guest(nic={"a": Nic(type=NicType.BRIDGE, bridge="br0", helper=HostPath("/bin/true; reboot"))}),
-        "through a shell",
-    ),
     "microvm with an IDE disk": (
         guest(machine=Machine(type="microvm"), disk={"a": disk(bus=DiskBus.IDE)}),
         'disk-a: a microvm has no "ide"; write bus = "virtio-scsi"',

@@ -105,7 +105,7 @@ def test_a_password_goes_by_a_copy_for_qemu_alone(kind: DisplayType, flag: str, 
 
 @pytest.mark.parametrize("kind", [DisplayType.VNC, DisplayType.SPICE])
 def test_a_socket_may_have_a_path_of_107_bytes_and_no_more(kind: DisplayType) -> None:
-    file = {DisplayType.VNC: "vnc.sock", DisplayType.SPICE: "spice.sock"}[kind]
+    file = {DisplayType.VNC: "q/vnc.sock", DisplayType.SPICE: "q/spice.sock"}[kind]
     longest = "/é".ljust(107 - len(f"/{file}") - 1, "r")
     built(context=LaunchContext(CONTEXT.token, longest, "/s"), display=Display(type=kind))
     too_long = LaunchContext(CONTEXT.token, f"{longest}r", "/s")

@@ -18,9 +18,11 @@ from qsup.fdstore import FdStore
 from qsup.guest import actor as module
 from qsup.guest import hands
 from qsup.guest.actor import Actor
+from qsup.guest.grants import Grants
 from qsup.guest.host import Host
 from qsup.guest.kept import Kept
 from qsup.guest.running import Running
+from qsup.guest.users import Users
 from qsup.notify import Notifier
 from qsup.paths import Paths
 from qsup.phase import Phase, Verb
@@ -58,6 +60,8 @@ def host(tmp_path: Path, qemu_binary: str) -> Host:
         scopes,
         shelf,
         store,
+        Users(paths.users),
+        Grants(paths.guests),
     )
 
 

@@ -15,14 +15,14 @@ from qsup.spec.tables.display import Display, DisplayType
     ("display", "said"),
     [
         (Display(), None),
-        (Display(type=DisplayType.VNC), "vnc on unix:/run/vnc.sock"),
-        (Display(type=DisplayType.SPICE), "spice on unix:/run/spice.sock"),
+        (Display(type=DisplayType.VNC), "vnc on unix:/run/q/vnc.sock"),
+        (Display(type=DisplayType.SPICE), "spice on unix:/run/q/spice.sock"),
         (Display(type=DisplayType.VNC, port=5901), "vnc on 127.0.0.1:5901"),
         (
             Display(type=DisplayType.SPICE, port=5930, address="::1", tls=HostPath("/t")),
             "spice on [::1]:5930, TLS",
         ),
-        (Display(type=DisplayType.VNC, tls=HostPath("/t")), "vnc on unix:/run/vnc.sock, TLS"),
+        (Display(type=DisplayType.VNC, tls=HostPath("/t")), "vnc on unix:/run/q/vnc.sock, TLS"),
         (Display(type=DisplayType.EGL_HEADLESS), "egl-headless"),
     ],
 )

@@ -19,6 +19,7 @@ PACKAGE: Final = Path(__file__).parents[2] / "qsup"
 LEAVES: Final = frozenset(
     {
         "",
+        "acl",
         "atomic",
         "bucket",
         "bus",
@@ -154,6 +155,7 @@ WITH_IO: Final = frozenset(
         "checks.watch",
         "guest.actor",
         "guest.hands",
+        "guest.grants",
         "guest.kept",
         "guest.timers",
         "guest.watching",
@@ -168,6 +170,7 @@ WITH_IO: Final = frozenset(
         "guest.recorder",
         "guest.running",
         "guest.seed",
+        "guest.users",
         "history.damage",
         "history.history",
         "history.reading",

@@ -14,7 +14,7 @@ import pytest
 from qsup.argv.invocation import LOCK_FD
 from qsup.errors import LaunchError
 from qsup.proc import lock
-from qsup.proc.identity import find_holder, identify
+from qsup.proc.identity import find_holder, identify, is_qemu
 from qsup.proc.process import Process
 from qsup.proc.status import ExitStatus
 
@@ -138,6 +138,7 @@ async def test_the_lock_lives_exactly_as_long_as_the_process_that_inherited_it(t
     os.close(stdin)
     with pytest.raises(LaunchError, match="another process holds the lock"):
         lock.acquire(path)
+    assert is_qemu(process.identity), "which waits until its command line is there"
     assert find_holder(path) == (process.pid, TOKEN)
     os.close(keep)
     await process.wait()

@@ -61,8 +61,13 @@ import os, subprocess, sys
 from qsup.proc.memory import policy_of_children
 def policies(pid):
     return {line.split()[1] for line in open(f"/proc/{pid}/numa_maps")}
+source, to = os.pipe()
+back, sink = os.pipe()
 with policy_of_children("bind", {0}):
-    pid = os.posix_spawn("/bin/cat", ["cat"], {}, setsid=True)
+    pid = os.posix_spawn("/bin/cat", ["cat"], {}, setsid=True,
+        file_actions=[(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, sink, 1)])
+os.write(to, b"!")
+os.read(back, 1)
 print(policies(pid), policies("self"))
 os.kill(pid, 9)
 """

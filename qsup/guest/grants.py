@@ -1,0 +1,222 @@
+"""Access to the files that a QEMU of another user opens: given before it starts, taken back when it has ended.
+
+It is given by an entry in the access list of each file and of each directory on the way to it, and only where the
+user has not what it needs already. So owner and mode of an image stay as they are, several users can share a file,
+and giving it back is to remove an entry. What was given is written down before it is given: a daemon that dies in
+between, or with the host, leaves nothing behind that the next one does not find.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import threading
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qsup import acl
+from qsup.atomic import read_file, set_aside, write_whole
+from qsup.errors import LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from qsup.acl import Acl
+    from qsup.preflight.opened import Opened
+    from qsup.proc.account import Account
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "granted.json"
+"""The record's name in a guest's state directory."""
+LIMIT: Final = 4 << 20
+"""Bytes of a record."""
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What one user was given to one file."""
+
+    path: str
+    inode: tuple[int, int]
+    """Device and number: by then the path may lead to another file."""
+    uid: int
+    before: tuple[tuple[int, int, int], ...]
+    """The entries that the list had before."""
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """The file and the user."""
+        return (*self.inode, self.uid)
+
+    @property
+    def acl(self) -> Acl:
+        """The list as it was before."""
+        return tuple(acl.Entry(*entry) for entry in self.before)
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """``granted.json``."""
+
+    version: int = 1
+    grants: tuple[Grant, ...] = ()
+
+
+class Grants:
+    """What has been given, for which guests. ``guests`` holds their state directories; call it from any thread."""
+
+    def __init__(self, guests: Path) -> None:
+        self._guests = guests
+        self._lock = threading.Lock()
+        self._given: dict[str, tuple[Grant, ...]] = {}
+        self._first: dict[tuple[int, int, int], Grant] = {}
+        """By file and user, what was there before anything was given."""
+        self._users: defaultdict[tuple[int, int, int], set[str]] = defaultdict(set)
+        with contextlib.suppress(OSError):
+            for directory in sorted(guests.iterdir()):
+                self._hold(directory.name, _read(directory / FILE))
+
+    def _hold(self, guest: str, grants: tuple[Grant, ...]) -> None:
+        if grants:
+            self._given[guest] = grants
+        for grant in grants:
+            self._first.setdefault(grant.key, grant)
+            self._users[grant.key].add(guest)
+
+    def give(self, guest: str, account: Account, files: Iterable[Opened]) -> None:
+        """Let a user have the files of a guest. Raises LaunchError that names what it cannot be given."""
+        with self._lock:
+            wanted = list(self._wanted(account, files))
+            if not wanted:
+                return
+            # What an earlier launch has left is still there to be taken back.
+            old = self._given.get(guest, ())
+            kept = {grant.key: grant for grant in (*old, *(grant for grant, _ in wanted))}
+            self._write(guest, tuple(kept.values()))
+            self._hold(guest, tuple(kept.values()))
+            for grant, rights in wanted:
+                try:
+                    with _held(grant.path) as (name, _):
+                        acl.write(name, acl.given(acl.read(name), grant.uid, rights))
+                except OSError as error:
+                    raise LaunchError(_refused(grant.path, account, rights, error)) from error
+
+    def _wanted(self, account: Account, files: Iterable[Opened]) -> Iterator[tuple[Grant, int]]:
+        """What has to be given, or was given for another guest and is needed for this one as well."""
+        for path, rights in _needs(files).items():
+            try:
+                with _held(path) as (name, inode):
+                    status, found = os.stat(name), acl.read(name)
+            except OSError as error:
+                raise LaunchError(f"{path}: {error.strerror}") from error
+            grant = Grant(path=path, inode=inode, uid=account.uid, before=found)
+            has = acl.rights(found, status.st_uid, status.st_gid, account.uid, account.gids)
+            if grant.key in self._first or rights & ~has:
+                yield self._first.get(grant.key, grant), rights
+
+    def take_back(self, guest: str) -> None:
+        """A guest's QEMU has ended: what no other guest of the same user needs is as it was before."""
+        with self._lock:
+            grants = self._given.pop(guest, ())
+            for grant in grants:
+                users = self._users[grant.key]
+                users.discard(guest)
+                if not users:
+                    del self._users[grant.key]
+                    self._restore(self._first.pop(grant.key))
+            if grants:
+                with contextlib.suppress(FileNotFoundError):
+                    (self._guests / guest / FILE).unlink()
+
+    def has(self, guest: str) -> bool:
+        """Whether anything was given for this guest."""
+        return guest in self._given
+
+    def guests(self) -> set[str]:
+        """Those for which something was given."""
+        return set(self._given)
+
+    @staticmethod
+    def _restore(grant: Grant) -> None:
+        try:
+            with _held(grant.path) as (name, inode):
+                if inode == grant.inode:
+                    acl.write(name, acl.restored(acl.read(name), grant.acl, grant.uid))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning(
+                "%s: the access of user %d cannot be taken back: %s; `setfacl -x u:%d %s` does it",
+                grant.path, grant.uid, error.strerror, grant.uid, grant.path,
+            )  # fmt: skip
+
+    def _write(self, guest: str, grants: tuple[Grant, ...]) -> None:
+        path = self._guests / guest / FILE
+        try:
+            write_whole(path, msgspec.json.encode(_Record(grants=grants)))
+        except OSError as error:
+            raise LaunchError(
+                f"what QEMU's user is given cannot be written to {path}: {error.strerror}"
+            ) from error
+
+
+def _read(path: Path) -> tuple[Grant, ...]:
+    try:
+        return msgspec.json.decode(read_file(path, LIMIT), type=_Record).grants
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        log.warning("the record %s cannot be read: %s", path, error.strerror)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        kept = set_aside(path)
+        log.warning("the record %s cannot be used (%s); it is kept as %s", path, error, kept.name)
+    return ()
+
+
+def _needs(files: Iterable[Opened]) -> dict[str, int]:
+    """The rights to each file, and to each directory on the way to it; both without links."""
+    needs: defaultdict[str, int] = defaultdict(int)
+    for file in files:
+        if file.is_made and not os.path.lexists(file.path):
+            _make(file.path)
+        # What is not there QEMU cannot open: the preflight has told so, or it may be missing.
+        if os.path.exists(file.path):
+            for way in {file.path, os.path.realpath(file.path)}:
+                for directory in Path(way).parents:
+                    needs[os.path.realpath(directory)] |= acl.ENTER
+            needs[os.path.realpath(file.path)] |= file.rights
+    return needs
+
+
+def _make(path: str) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise LaunchError(f"{path} cannot be made: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _held(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """A name that leads to this very file meanwhile, whatever is put in its place, and which file that is."""
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        yield f"/proc/self/fd/{fd}", (status.st_dev, status.st_ino)
+    finally:
+        os.close(fd)
+
+
+def _refused(path: str, account: Account, rights: int, error: OSError) -> str:
+    if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+        return f"{path}: user {account.name} cannot be given access: {error.strerror}"
+    words = "".join(
+        word for word, bit in (("r", acl.READ), ("w", acl.WRITE), ("x", acl.ENTER)) if rights & bit
+    )
+    return (
+        f"{path}: its file system has no access lists, and user {account.name}, who runs QEMU, needs '{words}'; "
+        'give it to the user by owner, group or mode, or write [qemu] user = "root"'
+    )

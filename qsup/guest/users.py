@@ -1,0 +1,118 @@
+"""The user that each guest's QEMU runs as, and the numbers that guests have of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from qsup.atomic import read_file, set_aside, write_whole
+from qsup.errors import LaunchError
+from qsup.proc.account import Account, nameless, of_user
+from qsup.spec.tables.qemu import uid_range
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from qsup.spec.model import GuestSpec
+
+log = logging.getLogger(__name__)
+
+USUAL: Final = "qsup-qemu"
+"""Who runs QEMUs for a daemon of root if nothing else is said, and if there is such a user."""
+LIMIT: Final = 4 << 20
+"""Bytes of the record."""
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """``users.json``: the guests that have a number of their own."""
+
+    version: int = 1
+    uids: dict[str, int] = {}
+
+
+class Users:
+    """Knows who QEMUs run as. ``file`` is the record; all may be called from any thread."""
+
+    def __init__(self, file: Path) -> None:
+        self.usual: str | None = None
+        """What ``qsup.toml`` says of guests whose files say nothing."""
+        self._file = file
+        self._lock = threading.Lock()
+        self._uids = self._read()
+
+    def of(self, spec: GuestSpec) -> Account | None:
+        """Who this guest's QEMU is to run as; None for the daemon's own user. Raises LaunchError.
+
+        A guest that gets a number out of a range keeps it.
+        """
+        wanted = spec.qemu.user or self.usual
+        if os.geteuid() != 0:
+            return self._unprivileged(wanted)
+        if wanted is None:
+            try:
+                return of_user(USUAL)
+            except LaunchError:
+                return None
+        numbers = uid_range(wanted)
+        account = of_user(wanted) if numbers is None else nameless(self._own(spec.name, numbers))
+        return None if account.uid == 0 else account
+
+    @staticmethod
+    def _unprivileged(wanted: str | None) -> None:
+        """Without root's rights there is one user only."""
+        if wanted is not None and (uid_range(wanted) or of_user(wanted).uid != os.geteuid()):
+            raise LaunchError(
+                f"qemu.user: this daemon is not root's, so QEMU runs as its own user and not as {wanted}; "
+                "remove the key"
+            )
+
+    def _own(self, name: str, numbers: range) -> int:
+        with self._lock:
+            found = own(name, self._uids, numbers)
+            if found is None:
+                raise LaunchError(
+                    f"qemu.user: each of the {len(numbers)} users from {numbers[0]} to {numbers[-1]} has a guest"
+                )
+            if self._uids.get(name) != found:
+                try:
+                    self._write({**self._uids, name: found})
+                except OSError as error:
+                    what = f"which user the guest has cannot be written to {self._file}"
+                    raise LaunchError(f"{what}: {error.strerror}") from error
+            return found
+
+    def forget(self, name: str) -> None:
+        """The guest is gone for good, and another one may have its number, if that can be written down."""
+        with self._lock, contextlib.suppress(OSError):
+            if name in self._uids:
+                self._write({other: uid for other, uid in self._uids.items() if other != name})
+
+    def _read(self) -> dict[str, int]:
+        try:
+            return dict(msgspec.json.decode(read_file(self._file, LIMIT), type=_Record).uids)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            log.warning("the record %s cannot be read: %s", self._file, error.strerror)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            kept = set_aside(self._file)
+            log.warning("the record %s cannot be used (%s); it is kept as %s", self._file, error, kept.name)
+        return {}
+
+    def _write(self, uids: dict[str, int]) -> None:
+        write_whole(self._file, msgspec.json.encode(_Record(uids=uids)))
+        self._uids = uids
+
+
+def own(name: str, uids: dict[str, int], numbers: Collection[int]) -> int | None:
+    """The number of a guest: the one that it has, as long as it is of the range, or the lowest that nobody has."""
+    if uids.get(name) in numbers:
+        return uids[name]
+    taken = {uid for other, uid in uids.items() if other != name}
+    return next((number for number in numbers if number not in taken), None)
