@@ -52,7 +52,7 @@ def uninstall() -> int:
     """Take the files away again, but for the configuration; return the exit status. Raises QsupError."""
     _needs_root()
     gone = [path for path, _ in _files(Path("/usr/bin")) if path.exists()]
-    units = [path.name for path in gone if path.suffix[1:] in UNITS]
+    units = [path.name for path in gone if path.parent.name == "system"]
     if units:
         _run_where_systemd_runs(("systemctl", "disable", *units))
     for path in gone:
@@ -76,10 +76,11 @@ def _source(folder: str) -> Path:
 
 def _files(programs: Path) -> Iterator[tuple[Path, str]]:
     """Every file below the prefix, and what stands in it where the programs are in this directory."""
-    for source in sorted(_source("systemd").iterdir()):
+    for source in (file for file in sorted(_source("systemd").rglob("*")) if file.is_file()):
         kind = source.suffix[1:]
         if kind in UNITS:
-            target = PREFIX / "systemd/system" / source.name
+            whose = "user" if source.parent.name == "user" else "system"
+            target = PREFIX / "systemd" / whose / source.name
         elif kind == "catalog":
             target = PREFIX / "systemd/catalog" / source.name
         elif kind in NAMED:

@@ -174,7 +174,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                 undo.pop_all()
             except OSError as error:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error
-    written = _identified(host, spec.name, written, process)
+    written = _identified(host, spec.name, written, process.identity)
     placing = Placing(spec, host.scopes, process, helpers.processes)
     running = Running(process, written, spec, run_dir, helpers, placing, Kept(host.store, token))
     return _watched(running, host, anew=True), qmp
@@ -184,13 +184,15 @@ def _numa_mask(spec: GuestSpec) -> frozenset[int]:
     return numbers(spec.limits.numa_mask) if spec.limits.numa_mask is not None else frozenset()
 
 
-def _identified(host: Host, name: str, written: record.LaunchRecord, process: Process) -> record.LaunchRecord:
+def _identified(
+    host: Host, name: str, written: record.LaunchRecord, identity: Identity
+) -> record.LaunchRecord:
     """Complete the record by the process. Without that the next daemon still finds it, by its lock and its token."""
-    complete = msgspec.structs.replace(written, identity=process.identity)
+    complete = msgspec.structs.replace(written, identity=identity)
     try:
         record.write(host.launch_file(name), complete)
     except OSError as error:
-        log.warning("%s: the record of its pid %d cannot be written: %s, ignoring", name, process.pid, error)
+        log.warning("%s: the record of its pid %d cannot be written: %s, ignoring", name, identity.pid, error)
     return complete
 
 
@@ -349,10 +351,8 @@ def _found(
         argv=argv,
         spec=msgspec.Raw(codec.encode(spec)),
         helpers=_planned(spec, host, token),
-        identity=identity,
     )
-    record.write(host.launch_file(spec.name), written)
-    return _take(identity, host), written
+    return _take(identity, host), _identified(host, spec.name, written, identity)
 
 
 def _planned(spec: GuestSpec, host: Host, token: str) -> tuple[record.HelperRecord, ...]:

@@ -135,7 +135,14 @@ class Storm:
         self._heard = 0
         stage.events.clear()
         log = "".join(stage.life.log)
-        for word in ("Traceback", "a bug in qsup", "ResourceWarning", "was never awaited", "never retrieved"):
+        # A traceback of the daemon's begins a line; what a QEMU says is told within one.
+        for word in (
+            "\nTraceback",
+            "a bug in qsup",
+            "ResourceWarning",
+            "was never awaited",
+            "never retrieved",
+        ):
             if word in log:
                 raise Broken(f"the daemon's log has {word!r}")
         if world.trouble:

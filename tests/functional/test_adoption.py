@@ -150,6 +150,21 @@ async def test_after_a_reboot_of_the_host_what_was_wanted_runs_and_what_was_stop
     assert (await empty.view("stopped"))["phase"] == "stopped"
 
 
+async def test_a_guest_whose_record_is_lost_and_cannot_be_written_is_adopted_all_the_same(
+    beating: Site,
+) -> None:
+    pid = (await beating.view("heart"))["pid"]
+    await beating.kill()
+    path = beating.runtime / "guests/heart/launch.json"
+    path.unlink()
+    # As on a disk that is full: what is to be written lies in the way itself.
+    path.with_name(".launch.json.new").mkdir()
+    await beating.start()
+    view = await beating.phase("heart", "running")
+    assert view["pid"] == pid
+    assert any("cannot be written" in line for line in beating.output)
+
+
 @pytest.mark.parametrize("record", ["run/guests/heart/launch.json", "state/guests/heart/state.json"])
 @pytest.mark.parametrize("damage", [b"", b"{torn", None])
 async def test_a_damaged_record_loses_no_running_guest(
