@@ -95,7 +95,8 @@ class Connection:
         self._listeners: list[_Listener] = []
         self._owners: dict[str, str] = {}
         self._signals: asyncio.Queue[Message] = asyncio.Queue(QUEUED)
-        self._changed = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str | None:
@@ -124,9 +125,9 @@ class Connection:
             told = f"{thing.service} has not answered {method} within {deadline:g} s"
             raise DBusUnreachable(told) from None
         except (OSError, EOFError) as error:
-            raise self._lost(error) from error
+            raise self._unreachable(error) from error
         if answer is None:
-            raise self._lost(None)
+            raise self._unreachable(None)
         return _returned(answer)
 
     async def get(self, thing: Thing, name: str, *, deadline: float = DEADLINE) -> Any:
@@ -195,11 +196,8 @@ class Connection:
     async def _keep(self) -> None:
         """Connect anew what was lost, as long as somebody listens."""
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            if self._bus is not None:
-                with contextlib.suppress(Exception):
-                    await asyncio.shield(_gone(self._bus))
+            await self._lost.wait()
+            self._lost.clear()
             tries = 0
             while self.name is None and self._listeners:
                 try:
@@ -219,20 +217,26 @@ class Connection:
 
     async def _connect(self) -> MessageBus:
         try:
-            aio = await asyncio.to_thread(importlib.import_module, "dbus_fast.aio")
+            quiet = await asyncio.to_thread(importlib.import_module, "qsup.dbus.quiet")
         except ImportError as error:
             raise DBusUnreachable(f"D-Bus cannot be spoken: {error}; install dbus-fast") from error
         from dbus_fast import errors
 
         try:
-            bus: MessageBus = aio.MessageBus(self.address, negotiate_unix_fd=True)
+            bus: MessageBus = quiet.QuietBus(self.address, negotiate_unix_fd=True)
             await bus.connect()
         except (errors.AuthError, errors.InvalidAddressError, errors.DBusError, ValueError) as error:
             raise DBusUnreachable(f"{self.address} lets nobody in: {error}") from error
         self._owners.clear()
         bus.add_message_handler(self._hear)
-        self._changed.set()
+        self._watch = asyncio.create_task(self._watch_over(bus))
         return bus
+
+    async def _watch_over(self, bus: MessageBus) -> None:
+        """Tell when a connection is lost."""
+        with contextlib.suppress(Exception):
+            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+        self._lost.set()
 
     def _hear(self, message: Message) -> None:
         if any(_matches(listener, message) for listener in self._listeners):
@@ -246,9 +250,9 @@ class Connection:
         if self._bus is not None and self._bus.connected:
             message = _message(thing, method, signature, values, ())
             message.flags = MessageFlag.NO_REPLY_EXPECTED
-            self._bus.send(message).add_done_callback(_forget)
+            self._bus.send(message)
 
-    def _lost(self, error: BaseException | None) -> DBusUnreachable:
+    def _unreachable(self, error: BaseException | None) -> DBusUnreachable:
         why = getattr(error, "strerror", None) or str(error or "") or "the other side hung up"
         return DBusUnreachable(f"the bus {self.address} cannot be reached: {why}")
 
@@ -257,8 +261,9 @@ class Connection:
         bus, self._bus = self._bus, None
         if bus is not None and bus.connected:
             bus.disconnect()
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(asyncio.shield(_gone(bus)), PARTING)
+        if self._watch is not None:
+            await asyncio.wait({self._watch}, timeout=PARTING)
+            self._watch.cancel()
 
 
 def variant(signature: str, value: Any) -> Any:
@@ -296,13 +301,3 @@ def _returned(answer: Message) -> Reply:
 
 def _matches(listener: _Listener, message: Message) -> bool:
     return (message.interface, message.member) == (listener.interface, listener.member)
-
-
-def _forget(sent: asyncio.Future[Any]) -> None:
-    """Let nobody complain that what was lost on the way was never looked at."""
-    if not sent.cancelled():
-        sent.exception()
-
-
-async def _gone(bus: MessageBus) -> None:
-    await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]

@@ -382,8 +382,8 @@ class Hands:
         """Whether the kernel has killed it for want of memory: the kernel's log names it, the cgroup only counts."""
         killed = status is None or (status.how == "signal" and status.number == SIGKILL)
         identity = running.process.identity
-        told = self.host.oom.of(identity.pid, identity.started)
-        return told or (running.placing.out_of_memory() if killed else None)
+        told, counted = self.host.oom.of(identity.pid, identity.started), running.placing.kills
+        return told or (str(counted) if killed and counted is not None else None)
 
     async def _learn_status(self, running: Running) -> None:
         """Tell the exit status of a process that has ended, once the kernel tells it; then forget the process."""

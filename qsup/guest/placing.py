@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qsup.proc.process import Process
+    from qsup.scope.kills import Kills
     from qsup.scope.scopes import Scopes
     from qsup.scope.wish import Scope
     from qsup.spec.model import GuestSpec
@@ -52,7 +53,9 @@ class Placing:
         self.limits = limits or spec.limits
         """What holds now, or will as soon as there is a scope."""
         self.figures: dict[str, Any] = {}
-        """The last figures of the cgroup of a guest that has ended."""
+        """The last figures of the cgroup of a guest that has ended, as far as they could still be read."""
+        self.kills: Kills | None = None
+        """What the kernel has killed in it for want of memory, as of that moment."""
         self._spec = spec
         self._scopes = scopes
         self._process = process
@@ -91,6 +94,8 @@ class Placing:
         finally:
             self._settled.set()
         if self.scope is not None:
+            if self.scope.directory is not None:
+                self._scopes.kills.begin(self.scope.directory)
             self._watched.enter_context(self._scopes.stops(self.scope, stop))
             await self._scopes.enter(self._wish(self.limits), self.scope, self._process.pid)
 
@@ -177,17 +182,7 @@ class Placing:
         """Have a last look at the cgroup, as the guest has just ended: it may be gone in the next moment."""
         if self.scope is not None and self.scope.directory is not None:
             self.figures = of_cgroup(self.scope.directory)
-
-    def out_of_memory(self) -> str | None:
-        """Whether the kernel has killed something in the cgroup for want of memory, as a sentence; as of the look."""
-        events = self.figures.get("memory.events")
-        if not isinstance(events, dict) or events.get("oom_kill", "0") == "0":
-            return None
-        limit = events.get("oom", "0") != "0"
-        why = "its cgroup had reached its memory limit" if limit else "the host had no memory left"
-        return (
-            f"the kernel killed QEMU for want of memory: {why} (memory.events: oom_kill {events['oom_kill']})"
-        )
+            self.kills = self._scopes.kills.look(self.scope.directory)
 
     async def end(self) -> None:
         """The processes have ended: remove what is left."""

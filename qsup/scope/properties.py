@@ -59,16 +59,29 @@ def of_limits(limits: Limits, disks: Mapping[str, str]) -> list[Property]:
     return [one for one in _all(limits, disks) if not _is_unset(one)]
 
 
-def between(old: Limits, new: Limits, disks: Mapping[str, str]) -> list[Property]:
-    """What turns limits into others; what is not set any more is taken back."""
+def between(
+    old: Limits, new: Limits, disks: Mapping[str, str], everything: Mapping[str, str]
+) -> list[Property]:
+    """What turns limits into others; what is not set any more is taken back.
+
+    ``everything`` is what the host has for ``AllowedCPUs`` and ``AllowedMemoryNodes``: systemd forgets such a set when
+    it is told none, but leaves the cgroup as it was.
+    """
     before = {one.name: one for one in _all(old, disks)}
     changed = [one for one in _all(new, disks) if one != before[one.name]]
-    for one in changed:
-        if one.signature == "a(st)":
-            # systemd adds to a list: what a device had before stands until it is taken back.
-            kept = {path for path, _ in one.value}
-            one.value.extend([path, UNSET] for path, _ in before[one.name].value if path not in kept)
-    return changed
+    return [_taking_back(one, before[one.name], everything) for one in changed]
+
+
+def _taking_back(now: Property, before: Property, everything: Mapping[str, str]) -> Property:
+    if now.signature == "ay" and not now.value:
+        return now._replace(value=_bits(everything[now.name]))
+    if now.signature == "a(st)":
+        # systemd adds to a list: what a device had before stands until it is taken back.
+        kept = {path for path, _ in now.value}
+        return now._replace(
+            value=[*now.value, *([path, UNSET] for path, _ in before.value if path not in kept)]
+        )
+    return now
 
 
 def _all(limits: Limits, disks: Mapping[str, str]) -> Iterator[Property]:

@@ -6,6 +6,7 @@ it is done beside that.
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from qsup.errors import ScopeError
 from qsup.paths import usual_runtime
 from qsup.scope import ground, names, tree
 from qsup.scope.ground import Way
+from qsup.scope.kills import KillCounts
 from qsup.scope.listing import Listing
 from qsup.scope.units import Units
 
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
     from qsup.spec.tables.limits import Limits
 
 
+log = logging.getLogger(__name__)
+
+
 class Scopes:
     """The scopes of one daemon's guests. ``run`` is its task, without which nothing that systemd says is heard."""
 
     def __init__(self, paths: Paths) -> None:
         self._tag = names.tag(str(paths.runtime), usual_runtime())
         self._enabled = self._listed = True
+        self.kills = KillCounts()
         address = ground.bus_address()
         self.connection = Connection(address) if address is not None else None
         """The bus on which this user's systemd is to be found."""
@@ -47,6 +53,15 @@ class Scopes:
         """What limits can stand on now."""
         return ground.look(enabled=self._enabled)
 
+    def settle(self) -> None:
+        """Make room for guests before the first one comes."""
+        here = self.ground()
+        if here.way is Way.CGROUP:
+            try:
+                tree.settle(here)
+            except OSError as error:
+                log.warning("guests cannot have cgroups of their own: %s, ignoring", error)
+
     async def run(self) -> None:
         """Hear what systemd says, until cancelled."""
         if self._units is None or self.connection is None:
@@ -57,14 +72,11 @@ class Scopes:
             await self.connection.close()
 
     async def put(self, wish: Wish, leader: int, processes: Mapping[int, int]) -> Scope | None:
-        """Put processes (pid → pidfd) into a scope of their own; None if there is none for them.
-
-        Without systemd only a guest with limits has one. Raises ScopeError.
-        """
+        """Put processes (pid → pidfd) into a scope of their own; None if there can be none. Raises ScopeError."""
         here, name = self.ground(), names.scope(wish.guest, self._tag)
         if here.way is Way.SYSTEMD and self._units is not None:
             return await self._units.put(wish, name, leader, processes)
-        if here.way is Way.CGROUP and wish.limits.in_cgroup:
+        if here.way is Way.CGROUP:
             return await tree.put(here, wish, name.removesuffix(".scope"), processes)
         return None
 

@@ -35,7 +35,7 @@ async def put(ground: Ground, wish: Wish, name: str, pids: Collection[int]) -> S
 def _put(ground: Ground, wish: Wish, name: str, pids: Collection[int]) -> Scope:
     directory = f"{ground.base}/{name}"
     with _refusals(f"the cgroup {directory} cannot be made"):
-        _leave_to_children(ground)
+        settle(ground)
         with contextlib.suppress(FileNotFoundError):
             # What an earlier launch has left.
             os.rmdir(directory)
@@ -49,8 +49,11 @@ def _put(ground: Ground, wish: Wish, name: str, pids: Collection[int]) -> Scope:
     return Scope(way=Way.CGROUP, name=name, directory=directory)
 
 
-def _leave_to_children(ground: Ground) -> None:
-    """Let children have the controllers, for which the daemon has to leave the cgroup that it was started in."""
+def settle(ground: Ground) -> None:
+    """Leave the cgroup that the daemon was started in to guests: one that gives controllers on can hold no process.
+
+    Raises OSError.
+    """
     leaf = f"{ground.base}/{LEAF}"
     os.makedirs(leaf, exist_ok=True)
     if str(os.getpid()) not in read(f"{leaf}/cgroup.procs").split():

@@ -9,6 +9,7 @@ from qsup.dbus.connection import BUS
 from qsup.dbus.systemd import Manager
 from qsup.errors import DBusError, DBusUnreachable, ScopeError
 from qsup.proc import cgroup
+from qsup.proc.kernel import read
 from qsup.scope import names, properties
 from qsup.scope.ground import Way
 from qsup.scope.wish import Scope
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from qsup.scope.wish import Wish
     from qsup.spec.tables.limits import Limits
 
+EVERYTHING: Final = {
+    "AllowedCPUs": "/sys/devices/system/cpu/online",
+    "AllowedMemoryNodes": "/sys/devices/system/node/has_memory",
+}
+"""Where the kernel tells what a set may hold at most."""
 TRIES: Final = 2
 """How often systemd is asked: the first answer may be lost, as while it executes itself anew."""
 
@@ -62,7 +68,8 @@ class Units:
 
     async def change(self, scope: Scope, old: Limits, new: Limits, disks: Mapping[str, str]) -> None:
         """Turn limits into others. Raises ScopeError."""
-        changed = properties.between(old, new, disks)
+        everything = {name: read(file) or "0" for name, file in EVERYTHING.items()}
+        changed = properties.between(old, new, disks, everything)
         if changed:
             with _refusals(f"the limits of {scope.name} cannot be changed"):
                 await self._manager.set_properties(scope.name, changed)

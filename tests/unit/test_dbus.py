@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from qsup.dbus import connection
-from qsup.dbus.connection import Connection, Signal, Thing
+from qsup.dbus.connection import BUS, Connection, Signal, Thing
 from qsup.errors import DBusError, DBusUnreachable
 from tests.fakes.message_bus import MessageBus, message_bus, service
 
@@ -124,6 +125,20 @@ async def test_a_call_that_the_bus_loses_is_told_and_the_next_one_connects_anew(
         bus.start()
         async with service(bus, SERVICE, echo):
             assert (await mine.call(THING, "Echo", "s", "again")).values == ["again"]
+
+
+async def test_a_bus_that_is_lost_as_somebody_speaks_leaves_nothing_for_asyncio_to_complain_of(
+    bus: MessageBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = Connection(bus.address)
+    await mine.call(BUS, "GetId")
+    bus.stop()
+    # Nobody has looked at the connection since.
+    with pytest.raises(DBusUnreachable, match="cannot be reached"):
+        await mine.call(THING, "Echo")
+    await mine.close()
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_a_signal_is_heard_only_while_somebody_listens(bus: MessageBus) -> None:

@@ -19,6 +19,7 @@ from qsup.proc import cgroup
 from qsup.proc.identity import Identity
 from qsup.proc.process import Process
 from qsup.scope.ground import Ground, Way
+from qsup.scope.kills import KillCounts
 from qsup.scope.scopes import Scopes
 from qsup.scope.wish import Scope, Wish
 from qsup.spec.model import GuestSpec
@@ -41,6 +42,7 @@ class Host:
         self.free = asyncio.Event()
         self.free.set()
         self.did: list[Any] = []
+        self.kills = KillCounts()
 
     def ground(self) -> Ground:
         return self.here
@@ -214,22 +216,19 @@ async def test_how_readily_it_is_ended_is_set_before_it_runs_and_when_it_is_edit
     assert int(file.read_text()) == int(Path("/proc/self/oom_score_adj").read_text())
 
 
-async def test_the_last_look_tells_whether_the_kernel_has_killed(process: Process, tmp_path: Path) -> None:
+async def test_the_last_look_finds_the_figures_and_what_was_killed(process: Process, tmp_path: Path) -> None:
     host = Host()
-    host.scope = Scope(way=Way.SYSTEMD, name="qsup-web1.scope", directory=str(tmp_path))
+    host.scope = Scope(way=Way.SYSTEMD, name="qsup-web1.scope", directory=str(tmp_path / "scope"))
     one = placing(FREE, host, process)
     await begun(one)
     one.look()
-    assert one.out_of_memory() is None
-    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\n")
-    (tmp_path / "memory.peak").write_text("4096\n")
+    assert one.kills is None
+    (tmp_path / "scope").mkdir()
+    (tmp_path / "scope/memory.events").write_text("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\n")
+    (tmp_path / "scope/memory.peak").write_text("4096\n")
     one.look()
-    told = "the kernel killed QEMU for want of memory: its cgroup had reached its memory limit"
-    assert one.out_of_memory() == f"{told} (memory.events: oom_kill 1)"
+    assert str(one.kills).startswith("the kernel killed QEMU for want of memory: its cgroup had reached its")
     assert one.figures["memory.peak"] == "4096"
-    (tmp_path / "memory.events").write_text("oom 0\noom_kill 2\n")
-    one.look()
-    assert "the host had no memory left" in (one.out_of_memory() or "")
     await one.end()
     assert host.did[-1] == ("left", "web1", "qsup-web1.scope")
 

@@ -188,6 +188,7 @@ WITH_IO: Final = frozenset(
         "metrics.server",
         "scope.device",
         "scope.ground",
+        "scope.kills",
         "scope.listing",
         "scope.tree",
         "vitals.kernel",

@@ -12,6 +12,7 @@ from qsup.dbus.systemd import Property
 from qsup.proc import cgroup
 from qsup.scope import device, files, ground, names, properties
 from qsup.scope.ground import Ground, Way
+from qsup.scope.kills import KillCounts
 from qsup.spec.model import GuestSpec
 from qsup.spec.tables.limits import DiskLimits, Limits
 from qsup.units import Size
@@ -56,14 +57,17 @@ def test_every_limit_is_a_property_of_systemds_with_its_type() -> None:
 
 def test_what_changes_is_said_and_what_is_limited_no_more_is_taken_back() -> None:
     other = Limits(tasks_max=300, cpu_quota=50, disk={"root": DiskLimits(write_iops_max=9)})
-    changed = by_name(properties.between(ALL, other, DISKS))
+    everything = {"AllowedCPUs": "0-9", "AllowedMemoryNodes": "0-1"}
+    changed = by_name(properties.between(ALL, other, DISKS, everything))
     assert changed.pop("CPUQuotaPerSecUSec") == ("t", 500_000)
     assert changed.pop("IOReadBandwidthMax") == ("a(st)", [["/images/root.raw", properties.UNSET]])
     assert changed.pop("IOWriteIOPSMax") == ("a(st)", [["/images/root.raw", 9]])
-    assert changed.pop("AllowedCPUs") == changed.pop("AllowedMemoryNodes") == ("ay", b"")
+    # A set that is empty would leave the cgroup as it was.
+    assert changed.pop("AllowedCPUs") == ("ay", b"\xff\x03")
+    assert changed.pop("AllowedMemoryNodes") == ("ay", b"\x03")
     kept = {"CPUWeight", "MemoryMax", "MemoryHigh", "MemorySwapMax", "IOWeight"}
     assert changed == dict.fromkeys(kept, ("t", properties.UNSET))
-    assert properties.between(ALL, ALL, DISKS) == []
+    assert properties.between(ALL, ALL, DISKS, everything) == []
 
 
 def test_a_scope_goes_after_what_stops_guests_gently_and_waits_for_the_guest() -> None:
@@ -256,3 +260,39 @@ def test_the_unit_of_a_process_is_the_end_of_its_cgroup(
 ) -> None:
     monkeypatch.setattr(cgroup, "read", lambda _: lines.strip())
     assert cgroup.unit_of(7) == unit
+
+
+def counts(directory: Path, oom: int, killed: int) -> None:
+    directory.mkdir(exist_ok=True)
+    (directory / "memory.events").write_text(f"low 0\noom {oom}\noom_kill {killed}\noom_group_kill 0\n")
+
+
+def test_kills_are_those_of_the_guests_cgroup_as_long_as_that_is_there(tmp_path: Path) -> None:
+    above, guest = tmp_path / "qsup.slice", tmp_path / "qsup.slice/qsup-a.scope"
+    counts(above, 7, 7)
+    counts(guest, 0, 0)
+    known = KillCounts()
+    known.begin(str(guest))
+    assert known.look(str(guest)) is None
+    counts(guest, 0, 1)
+    told = "the host had no memory left (memory.events of qsup-a.scope: oom_kill 1)"
+    assert str(known.look(str(guest))).endswith(told)
+
+
+def test_kills_in_a_cgroup_that_is_gone_are_what_the_one_above_has_counted_since(tmp_path: Path) -> None:
+    above = tmp_path / "qsup.slice"
+    counts(above, 7, 7)
+    known = KillCounts()
+    for guest in ("a", "b"):
+        known.begin(str(above / f"qsup-{guest}.scope"))
+    counts(above, 8, 8)
+    told = "its cgroup had reached its memory limit (memory.events of qsup.slice: oom_kill 1)"
+    assert str(known.look(str(above / "qsup-a.scope"))).endswith(told)
+    assert known.look(str(above / "qsup-b.scope")) is None
+
+
+def test_where_the_kernel_counts_nothing_nothing_is_known(tmp_path: Path) -> None:
+    known = KillCounts()
+    known.begin(str(tmp_path / "a"))
+    assert known.look(str(tmp_path / "a")) is None
+    assert known.look("/sys/fs/cgroup") is None
