@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -95,8 +96,9 @@ class Client:
                 " Who has just become a member of a group has to log in again"
             )
         reason = error.strerror or str(error)
+        whose = "--user " if os.geteuid() else ""
         return DaemonUnreachable(
-            f"no daemon answers at {self._path}: {reason}; start it with `systemctl start qsupd` or `qsupd`, "
+            f"no daemon answers at {self._path}: {reason}; start it with `systemctl {whose}start qsupd` or `qsupd`, "
             "or name its socket with --socket or QSUP_SOCKET"
         )
 
