@@ -50,6 +50,7 @@ class Opened(NamedTuple):
 def opened(plan: Plan, run_dir: File) -> Iterator[Opened]:
     """All of them; of what the guest's file names, also what is not there."""
     spec = plan.spec
+    yield Opened(plan.made.binary, LIST)
     yield from _devices(plan)
     yield from _images(spec)
     yield from _made(plan, run_dir)

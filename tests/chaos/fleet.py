@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from tests.functional import boot_sector
 
 SOURCE = Path(__file__).with_name("guest.S")
 IMAGE_SIZE = 1 << 20
+UID = 70001
 HALT = bytes.fromhex("b0ff e621 e6a1 fb f4 ebfd")
 """At the reset vector: mask all interrupts, then rest with interrupts on."""
 
@@ -84,6 +86,8 @@ class Guest:
     more: str = ""
     helper: str | None = None
     """The program that it needs."""
+    is_confined: bool = False
+    """Whether its QEMU runs as a user of its own, where root runs the storm."""
     hangs: bool = False
     """That its QEMU is stopped is noticed within a second, and mended by a signal."""
 
@@ -91,6 +95,11 @@ class Guest:
     def has_keys(self) -> bool:
         """Whether it does something at a key."""
         return self.body is SECTOR
+
+    @property
+    def user(self) -> int | None:
+        """The number of the user that its QEMU runs as; None for the daemon's own."""
+        return UID if self.is_confined and os.geteuid() == 0 else None
 
     @property
     def is_fake(self) -> bool:
@@ -108,6 +117,8 @@ class Guest:
         head += f"after = {list(self.after)}\n".replace("'", '"')
         restart = RESTART.format(policy=self.policy, limit=self.limit, rules=rules)
         more = self.more.format(**places)
+        if self.user is not None:
+            more += f'[qemu]\nuser = "{self.user}"\n'
         return f"{head}{body}{more}{restart}[stop]\n{self.stop}\n"
 
 
@@ -120,7 +131,7 @@ SAYS_UP = '[ready]\ncheck = "console"\ntext = "up"\ninterval = "100 ms"\ntimeout
 
 ALL = (
     Guest("plain", accel="auto"),
-    Guest("second", after=("plain",)),
+    Guest("second", after=("plain",), is_confined=True),
     Guest("third", after=("second", "plain"), accel="auto", machine="microvm"),
     Guest("fourth", after=("third",), machine="pc"),
     Guest("always", policy="always", accel="auto"),
@@ -132,16 +143,26 @@ ALL = (
     Guest("idle", autostart=False, machine="pc"),
     Guest("deaf", stop=NOBODY, more="[agent]\nenabled = true\n"),
     Guest("chip", more=TPM, helper="swtpm", accel="auto"),
-    Guest("chip2", more=TPM, helper="swtpm", policy="always"),
+    Guest("chip2", more=TPM, helper="swtpm", policy="always", is_confined=True),
     Guest("wire", more=PASST, helper="passt"),
     Guest("pulse", more=QUICK, hangs=True, accel="auto"),
-    Guest("pulse2", more=QUICK, hangs=True),
-    Guest("made", more='[disk.new]\nfile = "{disks}/made.qcow2"\nformat = "qcow2"\ncreate = "1 MiB"\n'),
+    Guest("pulse2", more=QUICK, hangs=True, is_confined=True),
+    Guest(
+        "made",
+        more='[disk.new]\nfile = "{disks}/made.qcow2"\nformat = "qcow2"\ncreate = "1 MiB"\n',
+        is_confined=True,
+    ),
     Guest("boots", SECTOR, stop=BUTTON),
     Guest("after", SECTOR, stop=BUTTON, after=("boots",), more=SAYS_UP),
     Guest("kept", SECTOR, rules={"guest-panic": "pause", "guest-shutdown": "restart"}),
-    Guest("again", SECTOR, rules={"guest-reset": "restart", "triple-fault": "restart"}, policy="always"),
-    Guest("full", SECTOR, stop=BUTTON),
+    Guest(
+        "again",
+        SECTOR,
+        is_confined=True,
+        rules={"guest-reset": "restart", "triple-fault": "restart"},
+        policy="always",
+    ),
+    Guest("full", SECTOR, stop=BUTTON, is_confined=True),
     Guest("floods", SECTOR, werror="report"),
     Guest("fake", FAKE),
     Guest("fake2", FAKE, limit=1000),

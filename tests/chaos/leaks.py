@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from qsup import acl
+from qsup.guest.grants import FILE
 from tests.chaos import observe
 from tests.chaos.account import View
 from tests.chaos.stage import Stage, descendants
@@ -40,7 +42,7 @@ THREADS = 12
 """At most: the main one, two of the history, those of asyncio's pool, those that wait for a file system."""
 GUEST_RUNTIME = re.compile(r"launch\.json(\.unreadable-\d+)?|\.launch\.json\.new|[0-9a-f]{16}")
 GUEST_STATE = re.compile(
-    r"lock|tpm|serial-[a-z]+\.log(\.1)?|\.?(state|machine)\.json(\.new|\.unreadable-\d+)?|\.[a-z.0-9]+\.unfinished"
+    r"lock|tpm|serial-[a-z]+\.log(\.1)?|\.?(state|machine|granted)\.json(\.new|\.unreadable-\d+)?|\.[a-z.0-9]+\.unfinished"
 )
 STATE = re.compile(
     r"qsupd\.lock|guests|crashes|probe|ballast|history\.db(\.unreadable-\d+)?(-wal|-shm|-journal)?"
@@ -71,6 +73,7 @@ class Leaks:
             *self._open(views, clients),
             *self._running(report, views, clients),
             *self._lying(views),
+            *self._given(views),
         ]
 
     def _processes(self, views: Mapping[str, View]) -> Iterator[str]:
@@ -134,6 +137,18 @@ class Leaks:
         for begin, count in bundles.items():
             if begin.startswith(".") or count > KEPT_BUNDLES:
                 yield f"{count} bundles begin with {begin!r}"
+
+    def _given(self, views: Mapping[str, View]) -> Iterator[str]:
+        """Access to files that no QEMU of the user's needs any more."""
+        confined = [name for name, guest in self._stage.guests.items() if guest.user is not None]
+        living = [name for name in confined if views[name]["pid"] or views[name]["phase"] == "starting"]
+        for name in confined:
+            if name not in living and (self._stage.state / "guests" / name / FILE).exists():
+                yield f"{name} has a record of what its QEMU's user was given"
+        for file in self._stage.places["disks"].iterdir():
+            named = [entry for entry in acl.read(str(file)) if entry.tag == acl.USER]
+            if named and file.stem not in living:
+                yield f"{file} is open to {named}"
 
 
 def _more(what: str, before: Counter[str] | None, now: Counter[str]) -> Iterator[str]:
