@@ -156,6 +156,7 @@ def test_a_guest_goes_on_through_upgrade_removal_and_purge(debian: Box) -> None:
     assert here.run("qsup", "list") == "no guests\n"
     assert here.run("id", "-nG", "qsup-qemu").split() == ["qsup-qemu", "kvm"]
     assert here.run("getent", "group", "qsup").startswith("qsup:")
+    here.run("test", "-e", "/usr/lib/systemd/user/qsupd.service")
     for file in ("man/man1/qsup.1.gz", "man/man5/qsup-guest.5.gz", "bash-completion/completions/qsup"):
         here.run("test", "-s", f"/usr/share/{file}")
 
@@ -164,6 +165,7 @@ def test_a_guest_goes_on_through_upgrade_removal_and_purge(debian: Box) -> None:
     here.run("qsup", "reload")
     here.run("qsup", "start", "--wait", "heart")
     pid = guest(here)["pid"]
+    assert here.run("stat", "--format=%U", f"/proc/{pid}").strip() == "qsup-qemu"
     wait_for_beat(here, 0)
 
     daemon = main_pid(here)
@@ -198,6 +200,7 @@ def test_a_guest_goes_on_through_upgrade_removal_and_purge(debian: Box) -> None:
     counted = beats(here)
     assert counted == sorted(set(counted)), "its heart began anew"
     assert here.run("qsup", "stop", "heart").startswith("heart: stopped")
+    assert "+ " not in here.run("ls", "-l", "/var/lib/qsup/images"), "its user's access is taken back"
     said = here.run("dpkg", "--purge", "qsup")
     assert "go on running" not in said
     left = files(here) - before
@@ -235,5 +238,5 @@ def test_a_wheel_is_installed_and_taken_away_again(packages: Path, tmp_path: Pat
         here.run("qsupd", "--uninstall")
         assert {*found().splitlines()} - {*before.splitlines()} <= {
             *("/usr/local/lib/sysusers.d", "/usr/local/lib/tmpfiles.d", "/usr/local/lib/systemd"),
-            *("/usr/local/lib/systemd/system", "/usr/local/lib/systemd/catalog"),
+            *(f"/usr/local/lib/systemd/{folder}" for folder in ("system", "user", "catalog")),
         }
