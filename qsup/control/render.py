@@ -59,6 +59,7 @@ def _block(view: GuestView, wall: float, *, color: bool) -> str:
     facts = [
         ("Phase", f"{colored(view.phase, color=color)}{state}{ready} since {iso(view.since)}"),
         ("Reason", printable(view.reason)),
+        ("Not ready", printable(view.not_ready or "")),
         (
             "Ill",
             f"{view.ill.cause} since {iso(view.ill.at)}: {printable(view.ill.detail)}" if view.ill else "",

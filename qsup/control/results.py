@@ -95,6 +95,7 @@ class Guest(Result, frozen=True):
     limit: int
     last_end: End | None
     ready_after: float | None
+    not_ready: str | None
     ill: Ill | None
     maintenance: str | None
     started_at: str | None

@@ -47,6 +47,7 @@ def describe(
         phase=state.phase,
         ready=state.ready,
         ready_after=launch.ready_after if launch else None,
+        not_ready=launch.not_ready if launch and not state.ready else None,
         pid=state.pid,
         wanted=state.wanted,
         cause=state.last_end.cause if state.last_end else None,

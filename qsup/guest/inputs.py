@@ -137,6 +137,12 @@ class Ready(msgspec.Struct, frozen=True):
     detail: str
 
 
+class NotReady(msgspec.Struct, frozen=True):
+    """The check of ``[ready]`` has looked, and it has come to something else than before."""
+
+    detail: str
+
+
 class Health(msgspec.Struct, frozen=True):
     """A check of ``[[health]]`` has failed as often as it may, or passes again (``detail`` None)."""
 
@@ -191,7 +197,7 @@ class Restored(msgspec.Struct, frozen=True):
     """After a reboot: what to add to a time of the last boot to have the time of this one that is as long ago."""
 
 
-Watched = HelperExited | Ready | Health | Pulse | Space | Maintenance
+Watched = HelperExited | Ready | NotReady | Health | Pulse | Space | Maintenance
 """What those tell who watch a guest that lives, or work on it."""
 Input = (
     Command

@@ -41,7 +41,7 @@ def reboots(turn: Turn) -> None:
     """The guest was reset: it has to become ready once more, if that is more than to run."""
     turn.set_launch(booted_at=turn.env.now, panic=None)
     if turn.env.spec.ready.check is not ReadyCheck.RUNNING:
-        turn.set_launch(ready_after=None)
+        turn.set_launch(ready_after=None, not_ready=None)
         _expect(turn)
 
 
@@ -81,11 +81,9 @@ def late(turn: Turn) -> None:
     if launch.adopted and check in UNHEARD:
         passed(turn, f"not known for sure: what {check} waits for may have come while there was no daemon")
         return
-    respond(
-        turn,
-        Ending(Cause.START_TIMEOUT, f'not ready within {timeout} by ready.check = "{check}"'),
-        over=False,
-    )
+    looked = f"; the last look: {launch.not_ready}" if launch.not_ready else ""
+    detail = f'not ready within {timeout} by ready.check = "{check}"{looked}'
+    respond(turn, Ending(Cause.START_TIMEOUT, detail), over=False)
 
 
 def health(turn: Turn, told: Health) -> None:

@@ -86,6 +86,8 @@ class Launch(msgspec.Struct, frozen=True):
     adopted: bool = False
     ready_after: float | None = None
     """Seconds from ``booted_at`` until it was ready; None as long as it is not."""
+    not_ready: str | None = None
+    """What the last look at whether it is ready has come to."""
     booted_at: float | None = None
     """When its start was decided, or it was last reset."""
     shutdown_reason: str | None = None

@@ -140,6 +140,9 @@ def _watched(turn: Turn, happened: i.Watched) -> None:
     match happened:
         case i.HelperExited():
             mending.helper_exited(turn, happened)
+        case i.NotReady(detail):
+            if turn.state.launch is not None:
+                turn.set_launch(not_ready=detail)
         case i.Ready(detail):
             readiness.passed(turn, detail)
         case i.Health():

@@ -44,6 +44,8 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     ready_after: float | None
     """Seconds from its start, or its last reset, until it was ready."""
+    not_ready: str | None
+    """What the last look at whether it is ready has come to, as long as it is not."""
     pid: int | None
     wanted: Wanted
     cause: Cause | None

@@ -17,7 +17,7 @@ from qsup.checks.schedule import Change
 from qsup.checks.verdict import Passed, told
 from qsup.guest import disks
 from qsup.guest.duties import Watch
-from qsup.guest.inputs import Health, Pulse, Ready, Space
+from qsup.guest.inputs import Health, NotReady, Pulse, Ready, Space
 from qsup.phase import Phase
 from qsup.vitals.course import Course
 from qsup.vitals.verdict import Condition
@@ -129,7 +129,15 @@ class Watching:
         )
 
     async def _ready(self, running: Running) -> None:
-        passed = await watch.ready(self._hands.spec.ready, self._means(running), self, _nobody)
+        last = ""
+
+        def looked(verdict: Verdict) -> None:
+            nonlocal last
+            if (found := told(verdict)) != last:
+                last = found
+                self._post(NotReady(found))
+
+        passed = await watch.ready(self._hands.spec.ready, self._means(running), self, looked)
         self._sign = clock.now()
         self._post(Ready(passed.detail))
 
@@ -179,10 +187,6 @@ class Watching:
             if free >= min(ROOM, found.f_blocks * found.f_frsize // 20):
                 self._post(Space(f"{free >> 20} MiB are free where the disk {duty.what} has its image"))
                 return
-
-
-def _nobody(_verdict: Verdict) -> None:
-    """A guest that is not ready yet is nothing to be told of."""
 
 
 def _pulse_of(condition: Condition, evidence: tuple[str, ...]) -> Pulse:

@@ -40,6 +40,7 @@ def view(name: str, **facts: Any) -> GuestView:
         phase=Phase.RUNNING,
         ready=True,
         ready_after=0.0,
+        not_ready=None,
         ill=None,
         maintenance=None,
         pid=4711,

@@ -106,6 +106,7 @@ HELPERS: list[inputs.HelperExited] = [
 
 WATCHED: list[inputs.Input] = [
     inputs.Ready("its agent answers"),
+    inputs.NotReady("failed: nobody listens"),
     inputs.Health("web", "no answer"),
     inputs.Health("web", None),
     inputs.Pulse(Cause.QEMU_STOPPED, "state T"),

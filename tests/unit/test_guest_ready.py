@@ -12,7 +12,7 @@ from qsup.cause import Cause
 from qsup.events import Kind
 from qsup.guest import inputs
 from qsup.guest.duties import Watch, duties
-from qsup.guest.effects import Arm, AskAgent, Collect, Effect, Publish, Qmp, Signal
+from qsup.guest.effects import Arm, AskAgent, Collect, Effect, Persist, Publish, Qmp, Signal
 from qsup.guest.outcome import outcome
 from qsup.guest.restore import wants_start
 from qsup.guest.state import Ill, Launch, State
@@ -85,8 +85,11 @@ def test_a_check_makes_it_ready_and_a_reset_has_it_begin_anew() -> None:
 
 def test_a_guest_that_is_not_ready_in_time_is_shut_down_and_started_again() -> None:
     state, _ = walk(STARTING, inputs.Happened("RESUME", {}), spec=BY_AGENT)
+    state, effects = walk(state, inputs.NotReady("failed: no agent answers"), spec=BY_AGENT, now=450.0)
+    assert Persist() not in effects
     state, effects = walk(state, inputs.Timer(READY), spec=BY_AGENT, now=500.0)
     assert state.phase is Phase.STOPPING
+    assert "; the last look: failed: no agent answers" in state.reason
     assert any(isinstance(effect, AskAgent) for effect in effects)
     state, _ = walk(state, inputs.Exited(ExitStatus("exit", 0), ""), spec=BY_AGENT, now=510.0)
     assert state.phase is Phase.BACKOFF
