@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from qsup.cli.arguments import Options
     from qsup.spec.load import Configuration
+    from qsup.spec.model import GuestSpec
     from qsup.spec.problem import Problem
 
 
@@ -162,7 +163,11 @@ def _lacking(
 ) -> Iterator[Finding]:
     """What this host lacks for the guests whose files can be used, and what else there is to know."""
     specs = configuration.guests
-    default = str(configuration.daemon.qemu_binary)
+    default, usual = str(configuration.daemon.qemu_binary), configuration.daemon.qemu_user
+
+    def binary(spec: GuestSpec) -> str:
+        return str(spec.qemu.binary or default)
+
     ours = daemon if daemon is not None and _is_same(daemon.config, directory) else None
     running = [name for name in names if ours and lock.is_taken(ours.guest_state(name) / "lock")]
     prober = Prober(paths.cache_of(daemon), clock.boot_id())
@@ -170,7 +175,7 @@ def _lacking(
     wanted = [name for name in names if name in specs]
     ground = look(pid, enabled=configuration.daemon.scopes)
     for guest, (path, message, fatal) in survey(
-        specs, wanted, lambda spec: str(spec.qemu.binary or default), prober, programs, running, ground
+        specs, wanted, binary, prober, programs, running, ground, usual
     ):
         kind = Kind.HOST if fatal else Kind.NOTE
         if guest is None:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from qsup.atomic import read_file, set_aside, write_whole
 from qsup.errors import LaunchError
-from qsup.proc.account import Account, nameless, of_user
-from qsup.spec.tables.qemu import uid_range
+from qsup.preflight.account import runs_as
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from qsup.proc.account import Account
     from qsup.spec.model import GuestSpec
 
 log = logging.getLogger(__name__)
 
-USUAL: Final = "qsup-qemu"
-"""Who runs QEMUs for a daemon of root if nothing else is said, and if there is such a user."""
 LIMIT: Final = 4 << 20
 """Bytes of the record."""
 
@@ -51,26 +49,7 @@ class Users:
 
         A guest that gets a number out of a range keeps it.
         """
-        wanted = spec.qemu.user or self.usual
-        if os.geteuid() != 0:
-            return self._unprivileged(wanted)
-        if wanted is None:
-            try:
-                return of_user(USUAL)
-            except LaunchError:
-                return None
-        numbers = uid_range(wanted)
-        account = of_user(wanted) if numbers is None else nameless(self._own(spec.name, numbers))
-        return None if account.uid == 0 else account
-
-    @staticmethod
-    def _unprivileged(wanted: str | None) -> None:
-        """Without root's rights there is one user only."""
-        if wanted is not None and (uid_range(wanted) or of_user(wanted).uid != os.geteuid()):
-            raise LaunchError(
-                f"qemu.user: this daemon is not root's, so QEMU runs as its own user and not as {wanted}; "
-                "remove the key"
-            )
+        return runs_as(spec, self.usual, partial(self._own, spec.name))
 
     def _own(self, name: str, numbers: range) -> int:
         with self._lock:

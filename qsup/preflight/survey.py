@@ -10,6 +10,7 @@ from qsup.argv.facts import HostFacts
 from qsup.argv.invocation import LaunchContext
 from qsup.errors import LaunchError, SpecError
 from qsup.firmware import with_firmware
+from qsup.preflight.account import runs_as
 from qsup.preflight.obstacle import Obstacle, Plan
 from qsup.preflight.preflight import preflight
 from qsup.probe.kvm import kvm_trouble
@@ -44,8 +45,12 @@ def survey(
     programs: Programs,
     running: Collection[str],
     ground: Ground,
+    usual: str | None = None,
 ) -> Iterator[Told]:
-    """What stands against the guests of ``wanted``; ``running`` are those that have already what they need."""
+    """What stands against the guests of ``wanted``; ``running`` are those that have already what they need.
+
+    ``usual`` is whom QEMUs run as if their guests' files do not say.
+    """
     broken: set[str] = set()
     for name in wanted:
         spec = specs[name]
@@ -61,7 +66,13 @@ def survey(
         if isinstance(made, str):
             yield Told(name, Obstacle((), made))
             continue
-        for obstacle in preflight(Plan(spec, facts, made, running=name in running, ground=ground)):
+        try:
+            account = runs_as(spec, usual, min)
+        except LaunchError as error:
+            yield Told(name, Obstacle(("qemu", "user"), str(error).removeprefix("qemu.user: ")))
+            account = None
+        plan = Plan(spec, facts, made, running=name in running, ground=ground, account=account)
+        for obstacle in preflight(plan):
             yield Told(name, obstacle)
         for note in made.notes:
             yield Told(name, Obstacle((), note, fatal=False))

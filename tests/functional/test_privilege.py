@@ -49,7 +49,7 @@ def image(empty: Site, heartbeat_image: Path) -> Path:
 
 async def test_qemu_has_no_rights_but_to_its_own_files_and_gives_them_back(empty: Site, image: Path) -> None:
     empty.guest("heart", heartbeat(image))
-    empty.guest("plain", IDLE)
+    empty.guest("plain", f'{IDLE}[qemu]\nuser = "root"\n')
     await empty.start()
     before = {path: access(path) for path in (image, image.parent, empty.state, empty.runtime)}
     await empty.run("guest-start", name="heart")
@@ -183,7 +183,7 @@ async def test_a_bridge_gets_a_tap_that_the_daemon_has_made(empty: Site, bridge:
     assert not list(ports.iterdir()), "the tap has gone with its QEMU"
 
 
-async def test_what_the_user_cannot_have_is_told_before_the_start(empty: Site, image: Path) -> None:
+async def test_what_the_user_cannot_have_is_told_before_the_start(empty: Site) -> None:
     empty.guest("port", f'{IDLE}[nic.lan]\ntype = "user"\nforward = ["tcp:127.0.0.1:81:80"]\n{OWN}')
     empty.guest("nobody", f'{IDLE}[qemu]\nuser = "no-such-user"\n')
     await empty.start()
@@ -194,3 +194,4 @@ async def test_what_the_user_cannot_have_is_told_before_the_start(empty: Site, i
         code, _, told = await empty.cli("start", name, "--wait")
         assert code == 1
         assert said in told
+        assert said in (await empty.cli("check", "--config", str(empty.config)))[1]

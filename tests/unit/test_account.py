@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsup.errors import LaunchError
-from qsup.guest import users as module
 from qsup.guest.users import Users, own
+from qsup.preflight import account as module
 from qsup.proc.account import Account, confined, nameless, of_user
 from qsup.spec.model import GuestSpec
 from qsup.spec.tables.qemu import Qemu, uid_range
