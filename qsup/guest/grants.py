@@ -159,9 +159,11 @@ class Grants:
         try:
             write_whole(path, msgspec.json.encode(_Record(grants=grants)))
         except OSError as error:
-            raise LaunchError(
-                f"what QEMU's user is given cannot be written to {path}: {error.strerror}"
-            ) from error
+            # The guest is more important than its record.
+            log.warning(
+                "%s: what QEMU's user is given cannot be written to %s: %s; a daemon that comes after a crash cannot"
+                " take it back", guest, path, error.strerror,
+            )  # fmt: skip
 
 
 def _read(path: Path) -> tuple[Grant, ...]:

@@ -63,7 +63,9 @@ def log_in(address: str | tuple[str, int], password: str | None, tls: ssl.SSLCon
 
 
 async def test_a_viewer_sees_what_the_guest_shows(each: Site, heartbeat_image: Path) -> None:
-    view = await started(each, HEARTBEAT.format(image=heartbeat_image) + '[display]\ntype = "vnc"\n')
+    picture = each.root / "picture.ppm"
+    more = f'files = ["{picture}"]\n[display]\ntype = "vnc"\n'
+    view = await started(each, HEARTBEAT.format(image=heartbeat_image) + more)
     path = on_socket(view, "vnc")
     await each.prints("g", "beat 1")
 
@@ -79,7 +81,6 @@ async def test_a_viewer_sees_what_the_guest_shows(each: Site, heartbeat_image: P
     assert len({screen.pixels[at : at + 4] for at in range(0, len(screen.pixels), 4)}) > 1
     assert f"Display:    vnc on unix:{path}" in (await each.cli("status", "g"))[1]
 
-    picture = each.root / "picture.ppm"
     await each.run(
         "guest-qmp", name="g", command="screendump", arguments={"filename": str(picture), "device": "video"}
     )
@@ -103,7 +104,7 @@ async def test_a_port_is_for_those_who_know_the_password(each: Site) -> None:
         path for path in each.root.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()
     ]
     assert sorted(path.name for path in holders) == ["display-password", "password"]
-    assert all(path.stat().st_mode & 0o077 == 0 for path in holders)
+    assert all(path.stat().st_mode & 0o007 == 0 for path in holders)
 
 
 @pytest.mark.parametrize("password", [None, PASSWORD], ids=["certificate", "password as well"])

@@ -21,7 +21,7 @@ qemu-timeout = "1 s"
 
 
 async def test_a_dump_of_its_memory_is_no_hang(empty: Site, tmp_path: Path) -> None:
-    empty.guest("web1", GUEST)
+    empty.guest("web1", f'{GUEST}[qemu]\nfiles = ["{tmp_path}/dump"]\n')
     await empty.start()
     await empty.run("guest-start", name="web1")
     began = time.monotonic()

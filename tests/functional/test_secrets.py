@@ -31,7 +31,7 @@ def holders(root: Path) -> dict[str, set[str]]:
         told = {secret for secret in SECRETS for text in texts if secret.encode() in text}
         if told:
             found.setdefault(path.name, set()).update(told)
-            assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
+            assert path.stat().st_mode & 0o007 == 0, f"{path} can be read by others"
     return found
 
 
