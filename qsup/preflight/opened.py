@@ -15,6 +15,7 @@ from qsup.preflight.chain import backing_files
 from qsup.preflight.devices import DEV, SYS, usb_nodes
 from qsup.preflight.screen import DRI
 from qsup.probe.vhost import VHOST_NET
+from qsup.spec.nbd import parse
 from qsup.spec.tables.machine import Accel
 from qsup.spec.tables.nic import NicModel, NicType
 
@@ -116,6 +117,8 @@ def _images(spec: GuestSpec) -> Iterator[Opened]:
         if disk.file is not None:
             yield Opened(disk.file, READ if disk.read_only else BOTH)
             yield from (Opened(file, READ) for file in backing_files(disk.file, disk.format))
+        elif disk.nbd is not None and (socket := parse(disk.nbd).socket):
+            yield Opened(socket, BOTH)
     for cdrom in spec.cdrom.values():
         if cdrom.file is not None:
             yield Opened(cdrom.file, READ)

@@ -102,7 +102,8 @@ class Stage:
             directory.mkdir(parents=True)
         with self.room:
             fleet.build(self.places, list(self.guests.values()))
-            (self.config / "qsup.toml").write_text(CONFIG.format(qemu=self.qemu))
+            user = 'qemu-user = "root"\n' if os.geteuid() == 0 else ""
+            (self.config / "qsup.toml").write_text(user + CONFIG.format(qemu=self.qemu))
             for guest in self.guests.values():
                 self.write(guest.name, guest.text(self.places))
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

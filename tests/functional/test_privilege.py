@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from qsup import acl
 from qsup.proc.tap import BRIDGE_HELPER, HELPER_PLACES
+from tests.functional import nbd
 from tests.functional.harness import HEARTBEAT, IDLE, Site, killed
 from tests.functional.rfb import Viewer
 
@@ -139,6 +141,27 @@ async def test_viewers_pictures_and_files_that_qemu_makes_work_as_ever(empty: Si
     )
     os.kill(view["pid"], signal.SIGABRT)
     await empty.said("qemu-abort")
+
+
+async def test_what_a_guest_names_is_within_its_users_reach(empty: Site, image: Path) -> None:
+    """A chain of images and a server's socket, all of them where nobody but root may go."""
+    private, overlay = image.parent, image.with_name("overlay.qcow2")
+    words = ("create", "-q", "-f", "qcow2", "-b", str(image), "-F", "raw", str(overlay))
+    made = await asyncio.create_subprocess_exec("qemu-img", *words)
+    assert await made.wait() == 0
+    served = image.with_name("served.img")
+    served.write_bytes(image.read_bytes())
+    with ExitStack() as cleanup:
+        address = nbd.serve("nbd+unix:///?socket=/x", served, "raw", cleanup)
+        disks = f'[disk.a]\nfile = "{overlay}"\n[disk.b]\nnbd = "{address}"\nformat = "raw"\n'
+        empty.guest("g", f"{IDLE}{disks}{OWN}")
+        await empty.start()
+        await empty.run("guest-start", name="g")
+        assert status_of((await empty.view("g"))["pid"])["Uid"].split()[0] == str(UID)
+        await empty.run("guest-stop", name="g")
+    assert {entry.tag for path in private.iterdir() for entry in access(path)}.isdisjoint(
+        {acl.USER, acl.MASK}
+    )
 
 
 async def test_private_mounts_hide_what_is_not_the_guests(empty: Site, image: Path) -> None:

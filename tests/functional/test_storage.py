@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import stat
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -67,7 +66,7 @@ async def test_images_are_made_at_the_first_start_and_kept_at_the_next(empty: Si
     assert root["full-backing-filename"] == f"{images}/base.raw"
     assert root["backing-filename-format"] == "raw"
     assert (images / "data.raw").stat().st_size == 1 << 20
-    assert {stat.S_IMODE((images / name).stat().st_mode) for name in ("root.qcow2", "data.raw")} == {0o600}
+    assert {(images / name).stat().st_mode & 0o707 for name in ("root.qcow2", "data.raw")} == {0o600}
     before = {path.name: path.stat().st_ino for path in images.iterdir()}
     assert before.keys() == {"base.raw", "root.qcow2", "data.raw"}
     await empty.run("guest-stop", name="web1")
@@ -181,7 +180,7 @@ async def test_a_guest_gets_a_seed_that_follows_its_file(empty: Site, images: Pa
     (inserted,) = [block["inserted"] for block in await qemu(empty, "web1", "query-block")]
     seed = Path(inserted["image"]["filename"])
     assert seed.is_relative_to(empty.runtime)
-    assert stat.S_IMODE(seed.stat().st_mode) == 0o600
+    assert seed.stat().st_mode & 0o707 == 0o600
     assert inserted["ro"] is True
     assert secret.encode() in seed.read_bytes()
     assert secret not in empty.log
