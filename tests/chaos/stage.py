@@ -21,6 +21,7 @@ from tests.chaos import fleet, points
 from tests.chaos.board import Board
 from tests.chaos.fleet import Guest
 from tests.chaos.room import Room
+from tests.functional.harness import take_back
 
 DEADLINE = 30.0
 """Seconds for anything that only a failure lets take so long."""
@@ -129,6 +130,7 @@ class Stage:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.02)
+        take_back(self.state)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from qemu.qmp import EventListener, QMPClient
 
+from qsup.guest.grants import Grants
 from tests.fakes.manager import Manager
 
 DEADLINE = 60.0
@@ -223,6 +224,14 @@ async def site(root: Path) -> AsyncIterator[Site]:
         if made.process is not None and made.process.returncode is None:
             await made.kill()
         await end_qemus(root)
+        take_back(made.state)
+
+
+def take_back(state: Path) -> None:
+    """What QEMUs of other users were given by a daemon that was killed: devices of the host are among it."""
+    grants = Grants(state / "guests")
+    for name in grants.guests():
+        grants.take_back(name)
 
 
 async def end_qemus(root: Path) -> None:
