@@ -88,12 +88,20 @@ def given(acl: Acl, uid: int, more: int) -> Acl:
     return _with(_with(acl, USER, uid, wanted), MASK, NOBODY, least | more)
 
 
-def restored(acl: Acl, before: Acl, uid: int) -> Acl:
-    """The list with what it had for a user, and as its mask, ``before``; what else was changed since stays."""
+def restored(acl: Acl, before: Acl, uid: int, *, last: bool = True) -> Acl:
+    """The list with what it had for a user ``before``; what others have changed in it since stays.
+
+    Its mask is as before once this is the ``last`` user of those for whom it was widened.
+    """
     acl = _with(acl, USER, uid, _of(before, USER, uid))
-    some = any(entry.tag in (USER, GROUP) for entry in acl)
     mask = _of(before, MASK)
-    return _with(acl, MASK, NOBODY, mask if mask is not None or not some else _of(acl, MASK))
+    if not _names_somebody(acl):
+        return _with(acl, MASK, NOBODY, None if _names_somebody(before) else mask)
+    return _with(acl, MASK, NOBODY, mask) if last and mask is not None else acl
+
+
+def _names_somebody(acl: Acl) -> bool:
+    return any(entry.tag in (USER, GROUP) for entry in acl)
 
 
 def _of(acl: Acl, tag: int, number: int = NOBODY) -> int | None:

@@ -15,7 +15,7 @@ import os
 import threading
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -46,7 +46,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Device and number: by then the path may lead to another file."""
     uid: int
     before: tuple[tuple[int, int, int], ...]
-    """The entries that the list had before."""
+    """The entries that the list had before anybody was given anything."""
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -55,14 +55,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def acl(self) -> Acl:
-        """The list as it was before."""
+        """The list as it was then."""
         return tuple(acl.Entry(*entry) for entry in self.before)
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     """``granted.json``."""
 
-    version: int = 1
+    version: Literal[1] = 1
     grants: tuple[Grant, ...] = ()
 
 
@@ -73,8 +73,8 @@ class Grants:
         self._guests = guests
         self._lock = threading.Lock()
         self._given: dict[str, tuple[Grant, ...]] = {}
-        self._first: dict[tuple[int, int, int], Grant] = {}
-        """By file and user, what was there before anything was given."""
+        self._before: dict[tuple[int, int], Acl] = {}
+        """By file, its list before anything was given."""
         self._users: defaultdict[tuple[int, int, int], set[str]] = defaultdict(set)
         with contextlib.suppress(OSError):
             for directory in sorted(guests.iterdir()):
@@ -84,7 +84,7 @@ class Grants:
         if grants:
             self._given[guest] = grants
         for grant in grants:
-            self._first.setdefault(grant.key, grant)
+            self._before.setdefault(grant.inode, grant.acl)
             self._users[grant.key].add(guest)
 
     def give(self, guest: str, account: Account, files: Iterable[Opened]) -> None:
@@ -113,10 +113,11 @@ class Grants:
                     status, found = os.stat(name), acl.read(name)
             except OSError as error:
                 raise LaunchError(f"{path}: {error.strerror}") from error
-            grant = Grant(path=path, inode=inode, uid=account.uid, before=found)
+            before = self._before.get(inode, found)
+            grant = Grant(path=path, inode=inode, uid=account.uid, before=before)
             has = acl.rights(found, status.st_uid, status.st_gid, account.uid, account.gids)
-            if grant.key in self._first or rights & ~has:
-                yield self._first.get(grant.key, grant), rights
+            if grant.key in self._users or rights & ~has:
+                yield grant, rights
 
     def take_back(self, guest: str) -> None:
         """A guest's QEMU has ended: what no other guest of the same user needs is as it was before."""
@@ -127,7 +128,7 @@ class Grants:
                 users.discard(guest)
                 if not users:
                     del self._users[grant.key]
-                    self._restore(self._first.pop(grant.key))
+                    self._restore(grant)
             if grants:
                 with contextlib.suppress(FileNotFoundError):
                     (self._guests / guest / FILE).unlink()
@@ -140,12 +141,13 @@ class Grants:
         """Those for which something was given."""
         return set(self._given)
 
-    @staticmethod
-    def _restore(grant: Grant) -> None:
+    def _restore(self, grant: Grant) -> None:
+        last = all(grant.inode != (device, number) for device, number, _ in self._users)
+        before = self._before.pop(grant.inode) if last else self._before[grant.inode]
         try:
             with _held(grant.path) as (name, inode):
                 if inode == grant.inode:
-                    acl.write(name, acl.restored(acl.read(name), grant.acl, grant.uid))
+                    acl.write(name, acl.restored(acl.read(name), before, grant.uid, last=last))
         except FileNotFoundError:
             pass
         except OSError as error:

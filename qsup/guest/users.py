@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -30,7 +30,7 @@ LIMIT: Final = 4 << 20
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     """``users.json``: the guests that have a number of their own."""
 
-    version: int = 1
+    version: Literal[1] = 1
     uids: dict[str, int] = {}
 
 

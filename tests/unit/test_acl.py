@@ -77,6 +77,15 @@ def test_what_others_were_given_meanwhile_stays(acl: Acl, uid: int, other: int) 
     assert Entry(USER, WRITE, other) in changed
 
 
+@given(acl=lists(), first=st.integers(6, 9), second=st.integers(10, 13))
+def test_of_two_who_come_and_go_in_turn_nothing_is_left(acl: Acl, first: int, second: int) -> None:
+    both = giving(giving(acl, first, READ), second, WRITE)
+    for early, late in ((first, second), (second, first)):
+        left = restored(both, acl, early, last=False)
+        assert rights(left, OWNER, TEAM, late, []) == rights(both, OWNER, TEAM, late, [])
+        assert sorted(restored(left, acl, late)) == sorted(acl)
+
+
 def _mask(acl: Acl) -> int:
     return next(entry.rights for entry in acl if entry.tag == MASK)
 

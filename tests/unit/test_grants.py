@@ -83,6 +83,18 @@ def test_a_new_daemon_takes_back_what_the_last_one_has_given_and_no_earlier(
     assert acl.read(str(image)) == before
 
 
+def test_users_come_and_go_in_any_order(guests: Path, image: Path) -> None:
+    before, other = acl.read(str(image)), Account("70002", 70002, 70002)
+    grants = Grants(guests)
+    grants.give("one", USER, [Opened(str(image), BOTH)])
+    grants.give("two", other, [Opened(str(image), acl.READ)])
+    again = Grants(guests)
+    again.take_back("one")
+    assert acl.Entry(acl.USER, acl.READ, other.uid) in acl.read(str(image))
+    again.take_back("two")
+    assert acl.read(str(image)) == before
+
+
 def test_another_file_in_the_place_is_left_alone(guests: Path, image: Path) -> None:
     grants = Grants(guests)
     grants.give("one", USER, [Opened(str(image), BOTH)])
