@@ -230,10 +230,7 @@ class Actor:
     async def _perform(
         self, new: State, effects: list[do.Effect], answer: asyncio.Future[str] | None
     ) -> None:
-        """Do the deeds, then take on the new state, then announce it: nobody hears of it before it is written down.
-
-        Only an end is told before that.
-        """
+        """Do the deeds, then take on the new state, then announce it: nobody sees it before it is written down."""
         try:
             for effect in effects:
                 match effect:
