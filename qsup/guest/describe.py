@@ -38,7 +38,10 @@ def describe(
     problems: tuple[str, ...],
     waiting_for: tuple[str, ...],
 ) -> GuestView:
-    """The view of a guest. ``now`` and ``wall`` are the same moment on the two clocks."""
+    """The view of a guest. ``now`` and ``wall`` are the same moment on the two clocks.
+
+    It is long because the view is: a line for each argument and each field, and no decision that could go elsewhere.
+    """
     launch = state.launch if state.phase in ALIVE else None
     running_since = launch.running_since if launch else None
     shown = launched or spec

@@ -15,13 +15,11 @@ import os
 import threading
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from qsup import acl
-from qsup.atomic import read_file, set_aside, write_whole
-from qsup.errors import LaunchError
+from qsup.errors import LaunchError, RecordError
+from qsup.guest.record import Grant, GrantedRecord, read_granted, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,36 +32,6 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "granted.json"
 """The record's name in a guest's state directory."""
-LIMIT: Final = 4 << 20
-"""Bytes of a record."""
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What one user was given to one file."""
-
-    path: str
-    inode: tuple[int, int]
-    """Device and number: by then the path may lead to another file."""
-    uid: int
-    before: tuple[tuple[int, int, int], ...]
-    """The entries that the list had before anybody was given anything."""
-
-    @property
-    def key(self) -> tuple[int, int, int]:
-        """The file and the user."""
-        return (*self.inode, self.uid)
-
-    @property
-    def acl(self) -> Acl:
-        """The list as it was then."""
-        return tuple(acl.Entry(*entry) for entry in self.before)
-
-
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """``granted.json``."""
-
-    version: Literal[1] = 1
-    grants: tuple[Grant, ...] = ()
 
 
 class Grants:
@@ -84,8 +52,9 @@ class Grants:
         if grants:
             self._given[guest] = grants
         for grant in grants:
-            self._before.setdefault(grant.inode, grant.acl)
-            self._users[grant.key].add(guest)
+            before = tuple(acl.Entry(*entry) for entry in grant.before)
+            self._before.setdefault(grant.inode, before)
+            self._users[_key(grant)].add(guest)
 
     def give(self, guest: str, account: Account, files: Iterable[Opened]) -> None:
         """Let a user have the files of a guest. Raises LaunchError that names what it cannot be given."""
@@ -95,7 +64,7 @@ class Grants:
                 return
             # What an earlier launch has left is still there to be taken back.
             old = self._given.get(guest, ())
-            kept = {grant.key: grant for grant in (*old, *(grant for grant, _ in wanted))}
+            kept = {_key(grant): grant for grant in (*old, *(grant for grant, _ in wanted))}
             self._write(guest, tuple(kept.values()))
             self._hold(guest, tuple(kept.values()))
             for grant, rights in wanted:
@@ -116,7 +85,7 @@ class Grants:
             before = self._before.get(inode, found)
             grant = Grant(path=path, inode=inode, uid=account.uid, before=before)
             has = acl.rights(found, status.st_uid, status.st_gid, account.uid, account.gids)
-            if grant.key in self._users or rights & ~has:
+            if _key(grant) in self._users or rights & ~has:
                 yield grant, rights
 
     def take_back(self, guest: str) -> None:
@@ -124,10 +93,10 @@ class Grants:
         with self._lock:
             grants = self._given.pop(guest, ())
             for grant in grants:
-                users = self._users[grant.key]
+                users = self._users[_key(grant)]
                 users.discard(guest)
                 if not users:
-                    del self._users[grant.key]
+                    del self._users[_key(grant)]
                     self._restore(grant)
             if grants:
                 with contextlib.suppress(FileNotFoundError):
@@ -159,7 +128,7 @@ class Grants:
     def _write(self, guest: str, grants: tuple[Grant, ...]) -> None:
         path = self._guests / guest / FILE
         try:
-            write_whole(path, msgspec.json.encode(_Record(grants=grants)))
+            write(path, GrantedRecord(grants=grants))
         except OSError as error:
             # The guest is more important than its record.
             log.warning(
@@ -170,15 +139,16 @@ class Grants:
 
 def _read(path: Path) -> tuple[Grant, ...]:
     try:
-        return msgspec.json.decode(read_file(path, LIMIT), type=_Record).grants
-    except FileNotFoundError:
+        written = read_granted(path)
+    except RecordError as error:
+        log.warning("%s", error)
         return ()
-    except OSError as error:
-        log.warning("the record %s cannot be read: %s", path, error.strerror)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        kept = set_aside(path)
-        log.warning("the record %s cannot be used (%s); it is kept as %s", path, error, kept.name)
-    return ()
+    return written.grants if written is not None else ()
+
+
+def _key(grant: Grant) -> tuple[int, int, int]:
+    """The file and the user."""
+    return (*grant.inode, grant.uid)
 
 
 def _needs(files: Iterable[Opened]) -> dict[str, int]:

@@ -117,8 +117,14 @@ def _checked(spec: GuestSpec, host: Host, token: str) -> tuple[Plan, list[str]]:
     return plan, [str(obstacle) for obstacle in obstacles]
 
 
-def _open_to_qemu(plan: Plan, run_dir: Path, host: Host) -> list[str]:
-    """Let QEMU's user have the files that it opens itself; return the words of the whole command."""
+async def _command(plan: Plan, run_dir: Path, host: Host) -> list[str]:
+    """The words to execute; if QEMU is to be another user, or to see less, what it opens is looked up and given."""
+    if plan.account is None and not plan.spec.qemu.private_mounts:
+        return plan.made.argv
+    return await asyncio.to_thread(_confine, plan, run_dir, host)
+
+
+def _confine(plan: Plan, run_dir: Path, host: Host) -> list[str]:
     files = list(opened(plan, run_dir))
     if plan.account is not None:
         host.grants.give(plan.spec.name, plan.account, files)
@@ -150,7 +156,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                 undo.callback(host.grants.take_back, spec.name)
                 for tap in made.taps:
                     fds |= await open_tap(tap, ours)
-                words = await asyncio.to_thread(_open_to_qemu, plan, run_dir, host)
+                words = await _command(plan, run_dir, host)
                 qmp = await endpoint.connect(run_dir, QMP_FILE)
                 undo.callback(qmp.close)
                 written = record.LaunchRecord(

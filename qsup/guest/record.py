@@ -1,7 +1,8 @@
-"""What outlives the daemon: three small records for each guest, JSON, versioned, written whole.
+"""What outlives the daemon: small records of each guest, JSON, versioned, written whole.
 
 ``state.json`` in the state directory is the guest's :class:`State`; it survives the host, too.
-``machine.json`` beside it is the machine type that the guest keeps.
+``machine.json`` beside it is the machine type that the guest keeps, ``granted.json`` what QEMU's user was given.
+``users.json`` above all guests says whose QEMU has a user of its own.
 ``launch.json`` in the runtime directory is the process: who it is and from which spec it was made. It is written
 before the process exists and again with its pid, so that no moment exists at which a daemon can die and leave a
 QEMU that the next one does not find.
@@ -91,7 +92,32 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for them there, as ``spec.codec`` writes it; null if that is what the spec says."""
 
 
-Record = TypeVar("Record", StateRecord, MachineRecord, LaunchRecord)
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What one user was given to one file."""
+
+    path: str
+    inode: tuple[int, int]
+    """Device and number: by then the path may lead to another file."""
+    uid: int
+    before: tuple[tuple[int, int, int], ...]
+    """The entries that the file's list had before anybody was given anything: tag, rights and id of each."""
+
+
+class GrantedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``granted.json``: what QEMU's user was given for a guest, and has to give back."""
+
+    version: int = VERSION
+    grants: tuple[Grant, ...]
+
+
+class UsersRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``users.json``: the guests that have a user of their own, and its number."""
+
+    version: int = VERSION
+    uids: dict[str, int]
+
+
+Record = TypeVar("Record", StateRecord, MachineRecord, LaunchRecord, GrantedRecord, UsersRecord)
 
 UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     # A launch had no helpers then; a state had nothing to tell of them. The defaults say as much.
@@ -102,7 +128,9 @@ UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
 """From each older version to the next: a function over the record's JSON object."""
 
 
-def write(path: Path, record: StateRecord | MachineRecord | LaunchRecord) -> None:
+def write(
+    path: Path, record: StateRecord | MachineRecord | LaunchRecord | GrantedRecord | UsersRecord
+) -> None:
     """Write a record whole; raises OSError when the disk does not take it.
 
     A launch ends with the host, so its record needs not survive a power cut, and a start needs not wait for a disk.
@@ -124,6 +152,16 @@ def read_machine(path: Path) -> MachineRecord | None:
 def read_launch(path: Path) -> LaunchRecord | None:
     """The guest's launch, or None if there is none; raises RecordError, see :func:`_read`."""
     return _read(path, LaunchRecord)
+
+
+def read_granted(path: Path) -> GrantedRecord | None:
+    """What was given for a guest, or None if nothing was; raises RecordError, see :func:`_read`."""
+    return _read(path, GrantedRecord)
+
+
+def read_users(path: Path) -> UsersRecord | None:
+    """The guests' own users, or None if there are none; raises RecordError, see :func:`_read`."""
+    return _read(path, UsersRecord)
 
 
 def _read(path: Path, kind: type[Record]) -> Record | None:

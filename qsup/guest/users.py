@@ -6,12 +6,10 @@ import contextlib
 import logging
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from qsup.atomic import read_file, set_aside, write_whole
-from qsup.errors import LaunchError
+from qsup.errors import LaunchError, RecordError
+from qsup.guest.record import UsersRecord, read_users, write
 from qsup.preflight.account import runs_as
 
 if TYPE_CHECKING:
@@ -22,16 +20,6 @@ if TYPE_CHECKING:
     from qsup.spec.model import GuestSpec
 
 log = logging.getLogger(__name__)
-
-LIMIT: Final = 4 << 20
-"""Bytes of the record."""
-
-
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """``users.json``: the guests that have a number of their own."""
-
-    version: Literal[1] = 1
-    uids: dict[str, int] = {}
 
 
 class Users:
@@ -74,18 +62,14 @@ class Users:
 
     def _read(self) -> dict[str, int]:
         try:
-            return dict(msgspec.json.decode(read_file(self._file, LIMIT), type=_Record).uids)
-        except FileNotFoundError:
+            written = read_users(self._file)
+        except RecordError as error:
+            log.warning("%s", error)
             return {}
-        except OSError as error:
-            log.warning("the record %s cannot be read: %s", self._file, error.strerror)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            kept = set_aside(self._file)
-            log.warning("the record %s cannot be used (%s); it is kept as %s", self._file, error, kept.name)
-        return {}
+        return written.uids if written is not None else {}
 
     def _write(self, uids: dict[str, int]) -> None:
-        write_whole(self._file, msgspec.json.encode(_Record(uids=uids)))
+        write(self._file, UsersRecord(uids=uids))
         self._uids = uids
 
 

@@ -52,14 +52,14 @@ def _vsock() -> Iterator[Obstacle]:
 
 def _usb(path: Path, usb: UsbDevice) -> Iterator[Obstacle]:
     """QEMU waits for a device that is named by what it is, or by its port; one with an address must be there."""
-    found = [at for at in _usb_devices() if _matches(at, usb)]
+    found = usb_nodes(usb)
     if not found and usb.address is not None:
         yield Obstacle(
             path, f"there is no USB device {usb.bus}:{usb.address}; `lsusb` shows those that there are"
         )
     elif not found:
         yield Obstacle(path, "it is not plugged in; the guest gets it when it comes", fatal=False)
-    for node in usb_nodes(usb):
+    for node in found:
         if not os.access(node, os.R_OK | os.W_OK):
             yield Obstacle(
                 path, f"{node} may not be opened by this user; a udev rule can give it to the user"
@@ -97,8 +97,8 @@ def _matches(at: File, usb: UsbDevice) -> bool:
 def _pci(name: str, pci: PciDevice) -> Iterator[Obstacle]:
     if pci.rom_file is not None:
         yield from unusable(("pci", name, "rom-file"), pci.rom_file, REGULAR)
+    at = _sysfs(pci)
     if pci.mdev is not None:
-        at = SYS / "bus/mdev/devices" / pci.mdev
         if not at.exists():
             yield Obstacle(
                 ("pci", name, "mdev"), f"there is no {at}; `mdevctl list` shows those that there are"
@@ -106,7 +106,12 @@ def _pci(name: str, pci: PciDevice) -> Iterator[Obstacle]:
             return
         yield from _group(("pci", name, "mdev"), at)
     elif pci.full_address is not None:
-        yield from _host_device(("pci", name, "host"), SYS / "bus/pci/devices" / pci.full_address)
+        yield from _host_device(("pci", name, "host"), at)
+
+
+def _sysfs(pci: PciDevice) -> File:
+    """Where the kernel shows the device, or would."""
+    return SYS / (f"bus/mdev/devices/{pci.mdev}" if pci.mdev else f"bus/pci/devices/{pci.full_address}")
 
 
 def _host_device(path: Path, at: File) -> Iterator[Obstacle]:
@@ -130,13 +135,23 @@ def _host_device(path: Path, at: File) -> Iterator[Obstacle]:
     yield from _group(path, at)
 
 
+def vfio_node(pci: PciDevice) -> File | None:
+    """The file by which QEMU opens the device's group; None if it has none."""
+    at = _sysfs(pci)
+    return _group_node(at) if (at / "iommu_group").exists() else None
+
+
+def _group_node(at: File) -> File:
+    return DEV / "vfio" / (at / "iommu_group").resolve().name
+
+
 def _group(path: Path, at: File) -> Iterator[Obstacle]:
     """The file by which the kernel gives a group of devices to a process."""
     if not (at / "iommu_group").exists():
         told = "has no IOMMU group: the IOMMU is off in the firmware, or on the kernel's command line (intel_iommu=on)"
         yield Obstacle(path, f"{at.name} {told}")
         return
-    node = DEV / "vfio" / (at / "iommu_group").resolve().name
+    node = _group_node(at)
     if not os.access(node, os.R_OK | os.W_OK):
         yield Obstacle(path, f"{node} may not be opened by this user; a udev rule can give it to the user")
 

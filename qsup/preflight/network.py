@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.preflight.obstacle import SOCKETS, Obstacle, unusable
 from qsup.probe.vhost import VHOST_NET
+from qsup.proc.tap import IFF_MULTI_QUEUE, IFF_TAP
 from qsup.spec.address import Endpoint
 from qsup.spec.tables.nic import NicType
 
@@ -25,9 +26,7 @@ INTERFACES: Final = File("/sys/class/net")
 FIRST_PORT: Final = File("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 """The lowest port that everybody may listen on (Linux: Documentation/networking/ip-sysctl.rst)."""
 IFF_UP: Final = 0x1
-IFF_TAP: Final = 0x2
-IFF_MULTI_QUEUE: Final = 0x100
-"""Flags of an interface, and of a tap (Linux: if.h, if_tun.h)."""
+"""A flag of an interface (Linux: if.h)."""
 
 
 def obstacles(plan: Plan) -> Iterator[Obstacle]:
@@ -50,29 +49,31 @@ def obstacles(plan: Plan) -> Iterator[Obstacle]:
 
 
 def _ports(name: str, nic: Nic) -> Iterator[Obstacle]:
-    for number, forward in enumerate(nic.forward):
-        protocol, address, port, _ = forward.split(":")
-        yield from taken(("nic", name, "forward", number), protocol, address, int(port))
-    if nic.listen is not None:
-        address, port = Endpoint.of(nic.listen)
-        yield from taken(("nic", name, "listen"), "tcp", address, int(port))
+    for path, protocol, address, port in _listened(name, nic):
+        yield from taken(path, protocol, address, port)
 
 
 def _privileged(name: str, nic: Nic, account: Account) -> Iterator[Obstacle]:
-    """Ports that QEMU itself listens on, and that are kept for root."""
-    forwards = enumerate(nic.forward) if nic.type is NicType.USER else ()
-    ports: list[tuple[Path, int]] = [
-        (("nic", name, "forward", number), int(rule.split(":")[2])) for number, rule in forwards
-    ]
-    if nic.listen is not None:
-        ports.append((("nic", name, "listen"), int(Endpoint.of(nic.listen)[1])))
+    """Ports that QEMU itself listens on, and that are kept for root; passt listens as the daemon's user."""
+    if nic.type is NicType.PASST:
+        return
     first = _number(FIRST_PORT)
-    for path, port in ports:
+    for path, _, _, port in _listened(name, nic):
         if 0 < port < first:
             told = f"user {account.name} may not listen on port {port}: ports below {first} are root's"
             yield Obstacle(
                 path, f"{told}; take a higher one, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
             )
+
+
+def _listened(name: str, nic: Nic) -> Iterator[tuple[Path, str, str, int]]:
+    """Where a card listens on the host: the key that says so, the protocol, the address and the port."""
+    for number, forward in enumerate(nic.forward):
+        protocol, address, port, _ = forward.split(":")
+        yield ("nic", name, "forward", number), protocol, address, int(port)
+    if nic.listen is not None:
+        address, port = Endpoint.of(nic.listen)
+        yield ("nic", name, "listen"), "tcp", address, int(port)
 
 
 def taken(path: Path, protocol: str, address: str, port: int) -> Iterator[Obstacle]:

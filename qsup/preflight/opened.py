@@ -12,7 +12,7 @@ from qsup.acl import ENTER, READ, WRITE
 from qsup.argv.files import CopyFile, CreateImage
 from qsup.argv.invocation import MADE, QEMU_LOG
 from qsup.preflight.chain import backing_files
-from qsup.preflight.devices import DEV, SYS, usb_nodes
+from qsup.preflight.devices import DEV, usb_nodes, vfio_node
 from qsup.preflight.screen import DRI
 from qsup.probe.vhost import VHOST_NET
 from qsup.spec.nbd import parse
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from qsup.preflight.obstacle import Plan
     from qsup.spec.model import GuestSpec
-    from qsup.spec.tables.passthrough import PciDevice
 
 BOTH: Final = READ | WRITE
 LIST: Final = READ | ENTER
@@ -33,8 +32,6 @@ FILL: Final = READ | WRITE | ENTER
 """What is done with a directory that is looked through, and with one in which files are made."""
 TLS_FILES: Final = ("ca-cert.pem", "ca-crl.pem", "server-cert.pem", "server-key.pem", "dh-params.pem")
 """What QEMU looks for in a directory of credentials (QEMU: crypto/tlscredsx509.c)."""
-
-
 PRIVATE: Final = ("/home", "/root", "/run/user", "/srv", "/tmp", "/var/tmp")  # noqa: S108
 """Where people and other programs keep what is no QEMU's business."""
 
@@ -80,7 +77,7 @@ def opened(plan: Plan, run_dir: File) -> Iterator[Opened]:
 
 def emptied(files: Collection[str], spec: GuestSpec) -> list[str]:
     """The directories that QEMU may find empty, as nothing of the guest lies there: not its files, nor a share."""
-    kept = [*files, *(share.path for share in spec.share.values()), str(spec.qemu.binary or "")]
+    kept = [*files, *(share.path for share in spec.share.values())]
     kept += [os.path.realpath(path) for path in kept]
     return [
         directory
@@ -102,14 +99,8 @@ def _devices(plan: Plan) -> Iterator[Opened]:
         yield from (Opened(str(node), BOTH) for node in usb_nodes(usb))
     if spec.pci:
         yield Opened(str(DEV / "vfio/vfio"), BOTH)
-    for pci in spec.pci.values():
-        yield from _group(pci)
-
-
-def _group(pci: PciDevice) -> Iterator[Opened]:
-    at = SYS / (f"bus/mdev/devices/{pci.mdev}" if pci.mdev else f"bus/pci/devices/{pci.full_address}")
-    if (at / "iommu_group").exists():
-        yield Opened(str(DEV / "vfio" / (at / "iommu_group").resolve().name), BOTH)
+    nodes = map(vfio_node, spec.pci.values())
+    yield from (Opened(str(node), BOTH) for node in nodes if node is not None)
 
 
 def _images(spec: GuestSpec) -> Iterator[Opened]:

@@ -8,18 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.functional.harness import IDLE
 from tests.system.host import BIN, Host
 
 NAME = "qsup-alice"
 HOME = f"/home/{NAME}"
-IDLE = """
-[machine]
-accel = "tcg"
-[memory]
-size = "16 MiB"
-[stop]
-methods = []
-"""
 OWN = f"""{IDLE}
 [disk.root]
 file = "disk.img"
