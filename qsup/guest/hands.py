@@ -185,6 +185,8 @@ class Hands:
     async def _open_line(self, running: Running, qmp: socket.socket, deadline: float, *, fresh: bool) -> None:
         panic, observer = partial(self._panic, running), self.recorder.rings.messages
         line = Line(running, self._budget, self._post, panic, observer, self.latency)
+        if not fresh:
+            running.disregard_log()
         try:
             await line.open(qmp, deadline)
             # QEMU was started with -S, so a fresh one needs not be asked.

@@ -54,14 +54,16 @@ def budget() -> Bucket:
 
 
 def belated(events: Iterable[QmpEvent], running: Running) -> list[Happened]:
-    """The decisive ones among events that nobody listened to. The last reset is the one that QEMU's log tells of."""
+    """The decisive ones among events that nobody listened to; QEMU's log tells which resets were triple faults."""
     decisive = [event for event in events if event.name in DECISIVE][-BELATED:]
-    resets = [place for place, event in enumerate(decisive) if _is_reset(event)]
-    fault = bool(resets) and running.saw_triple_fault()
-    return [
-        Happened(event.name, event.data, fault and place == resets[-1])
-        for place, event in enumerate(decisive)
-    ]
+    faults = running.triple_faults() if any(map(_is_reset, decisive)) else []
+    told = []
+    # The log and the events meet at their ends: either may have lost its beginning.
+    for event in reversed(decisive):
+        if event.name == "RESET" and faults:
+            faults.pop()
+        told.append(Happened(event.name, event.data, _is_reset(event) and bool(faults) and faults[-1]))
+    return told[::-1]
 
 
 def _is_reset(event: QmpEvent) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ STDERR_TAIL: Final = 4096
 LOG_SIGHT: Final = 256 << 10
 """Bytes of QEMU's log that are searched at a reset; a triple fault is written just before it."""
 TRIPLE_FAULT: Final = b"Triple fault"
+MACHINE_RESET: Final = b"CPU Reset (CPU 0)"
+"""What QEMU writes at each reset of the machine, once it is done, and at no other time while the machine runs."""
 _RUN_STATE: Final = re.compile(rb"(?m)(?:^|:)runstate_set current_run_state .* new_state \d+ \((.+)\)$")
 _POWERED_OFF: Final = re.compile(rb"(?m)(?:^|:)qemu_system_shutdown_request reason=")
 
@@ -45,7 +48,7 @@ class Running:
     kept: Kept
     """What systemd keeps of it."""
     log_read: int = 0
-    """How much of QEMU's log has been looked at."""
+    """How much of QEMU's log has been looked at, or is of a time that nobody listened."""
 
     @property
     def token(self) -> str:
@@ -60,12 +63,23 @@ class Running:
         """Whether QEMU's log, which tells that under TCG only, has one since it was last asked."""
         try:
             with (self.run_dir / QEMU_LOG).open("rb") as file:
-                file.seek(self.log_read)
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(self.log_read, end - LOG_SIGHT))
                 news = file.read(LOG_SIGHT)
-                self.log_read = file.seek(0, os.SEEK_END)
         except OSError:
             return False
+        self.log_read = end
         return TRIPLE_FAULT in news
+
+    def disregard_log(self) -> None:
+        """Take what QEMU's log has so far for no news: it is about resets whose events nobody has heard."""
+        with contextlib.suppress(OSError):
+            self.log_read = (self.run_dir / QEMU_LOG).stat().st_size
+
+    def triple_faults(self) -> list[bool]:
+        """Whether QEMU's log has one before each reset of the machine, the last reset last, and then since that."""
+        log = last_written(self.run_dir / QEMU_LOG, LOG_SIGHT)
+        return [TRIPLE_FAULT in part for part in log.split(MACHINE_RESET)]
 
     def came_to_rest_by(self) -> str | None:
         """What has brought its guest to rest, by QEMU's log: ``guest-shutdown``, ``guest-reset``, ``triple-fault``.

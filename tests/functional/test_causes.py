@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from qsup import endpoint
+from qsup.argv.invocation import QEMU_LOG
+from qsup.guest.running import TRIPLE_FAULT
 from tests.functional import causes
 from tests.functional.causes import STAY
 from tests.functional.harness import Site, alive
@@ -64,6 +66,24 @@ async def test_a_guest_that_resets_itself_again_and_again_is_given_up(
     status, _, _ = await empty.cli("start", "web1")
     assert status == 0
     assert (await empty.view("web1"))["failures"] == 0
+
+
+async def test_a_reset_is_no_triple_fault_because_the_firmware_made_one_for_a_daemon_that_is_gone(
+    empty: Site, tmp_path: Path
+) -> None:
+    """SeaBIOS reboots by a triple fault where nothing else has helped, as after an operator's reset."""
+    more = STAY + '[restart.on]\nguest-reset = "stop"\ntriple-fault = "pause"\n'
+    await begun(empty, "tcg", tmp_path, more)
+    await empty.run("guest-reset", name="web1")
+    await empty.prints("web1", ".", 2)
+    (log,) = empty.runtime.glob(f"guests/web1/*/{QEMU_LOG}")
+    assert TRIPLE_FAULT in log.read_bytes(), "its firmware has made none, and nothing is shown"
+    await empty.kill()
+    await empty.start()
+    await empty.phase("web1", "running")
+    await empty.types("web1", "r")
+    view = await ended(empty)
+    assert (view["phase"], view["cause"]) == ("stopped", "guest-reset")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from qsup.guest.actor import Actor
 from qsup.guest.grants import Grants
 from qsup.guest.host import Host
 from qsup.guest.kept import Kept
+from qsup.guest.placing import Placing
 from qsup.guest.running import Running
 from qsup.guest.users import Users
 from qsup.notify import Notifier
@@ -115,7 +116,7 @@ async def test_a_step_that_meets_a_bug_answers_and_goes_on(
     [("prelaunch", ["hold to its limits", "prepare"]), ("running", ["missed"]), ("paused", ["missed"])],
 )
 async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_the_launch_wants(
-    run_state: str, done: list[str], host: Host, monkeypatch: pytest.MonkeyPatch
+    run_state: str, done: list[str], host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
 
@@ -151,9 +152,9 @@ async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_t
 
     monkeypatch.setattr(hands, "Line", Told)
     actor = Actor(GuestSpec(name="web1"), host)
-    running = cast(
-        "Running", SimpleNamespace(placing=SimpleNamespace(held=held), kept=Kept(host.store, "0" * 16))
-    )
+    nothing = cast("Any", None)
+    placing, kept = cast("Placing", SimpleNamespace(held=held)), Kept(host.store, "0" * 16)
+    running = Running(nothing, nothing, actor.hands.spec, tmp_path, nothing, placing, kept)
     actor.hands.running = running
     ours, peer = socket.socketpair()
     with ours, peer:
