@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 8
 """Deliveries under way at one time, over all alerts."""
+BREATH: Final = 1.0
+"""Seconds that an end waits for the phase that follows from it: a disk may have to write that down first."""
 DRAIN: Final = 5.0
 """Seconds that messages have on their way when the daemon leaves."""
 
@@ -58,10 +60,11 @@ class Alerts:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._threads = Threads(AT_ONCE, "alert")
         self._flush_due = False
+        self._late: asyncio.TimerHandle | None = None
 
     def apply(self, daemon: DaemonConfig) -> None:
         """Follow these settings. What waits already goes where it was meant to go; limits go on counting."""
-        self._flush()
+        self._flush_all()
         sendmail = None if daemon.sendmail is None else str(daemon.sendmail)
         self._rules = [Rule(alert) for alert in daemon.alert]
         self._ways = {alert.name: list(ways(alert, sendmail, self._threads)) for alert in daemon.alert}
@@ -77,6 +80,15 @@ class Alerts:
     def _flush(self) -> None:
         """Consider what was announced in one breath, a cause together with the phase that goes with it."""
         self._flush_due = False
+        self._consider(self._happenings.rest(ends=False))
+        if self._happenings.pending and self._late is None:
+            self._late = asyncio.get_running_loop().call_later(BREATH, self._flush_all)
+
+    def _flush_all(self) -> None:
+        """Consider what has waited for more in vain as well."""
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
         self._consider(self._happenings.rest())
 
     def _consider(self, happenings: Iterable[Happening]) -> None:
@@ -142,7 +154,7 @@ class Alerts:
 
     async def close(self) -> None:
         """Give what is on its way a last moment, and end."""
-        self._flush()
+        self._flush_all()
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=DRAIN)

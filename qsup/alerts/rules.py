@@ -61,6 +61,8 @@ class _Held(msgspec.Struct, frozen=True):
 
     happened: Happening
     whole: bool = False
+    is_end: bool = False
+    """Whether it is an end, which a phase follows as soon as that is written down."""
 
 
 class Happenings:
@@ -93,11 +95,17 @@ class Happenings:
         elif cause and _is_news(known, event.kind, cause):
             yield from self._met(known, guest, event)
 
-    def rest(self) -> Iterator[Happening]:
-        """All that was held back: to be called when those who announce things pause for breath."""
+    def rest(self, *, ends: bool = True) -> Iterator[Happening]:
+        """All that was held back: to be called when those who announce things pause for breath.
+
+        Without ``ends`` an end goes on waiting for the phase that follows from it.
+        """
         held, self._held = self._held, {}
-        for one in held.values():
-            yield one.happened
+        for guest, one in held.items():
+            if one.is_end and not one.whole and not ends:
+                self._held[guest] = one
+            else:
+                yield one.happened
 
     def _came_to(self, known: _Known, guest: str, event: Event) -> Iterator[Happening]:
         """A phase, which may be one that the guest had before and now has for another reason."""
@@ -118,7 +126,8 @@ class Happenings:
         if held is not None and not held.happened.cause:
             self._held[guest] = _Held(_happening(known, event, entered=True), whole=True)
         else:
-            yield from self._hold(guest, _Held(_happening(known, event, entered=False)))
+            new = _Held(_happening(known, event, entered=False), is_end=event.kind is Kind.ENDED)
+            yield from self._hold(guest, new)
 
     def _hold(self, guest: str, new: _Held) -> Iterator[Happening]:
         before = self._held.get(guest)

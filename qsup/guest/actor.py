@@ -230,7 +230,10 @@ class Actor:
     async def _perform(
         self, new: State, effects: list[do.Effect], answer: asyncio.Future[str] | None
     ) -> None:
-        """Do the deeds, then take on the new state, then announce it: nobody sees it before it is written down."""
+        """Do the deeds, then take on the new state, then announce it: nobody hears of it before it is written down.
+
+        Only an end is told before that.
+        """
         try:
             for effect in effects:
                 match effect:

@@ -53,15 +53,18 @@ def step(state: State, happened: i.Input, env: Env) -> tuple[State, list[Effect]
     """Answer an input: the new state, and what is to be done, in order."""
     turn = Turn(state, env)
     _dispatch(turn, happened)
-    deeds = [effect for effect in turn.effects if not isinstance(effect, Publish | Reply | Collect)]
+    deeds: list[Effect] = [
+        effect for effect in turn.effects if not isinstance(effect, Publish | Reply | Collect)
+    ]
     words = [effect for effect in turn.effects if isinstance(effect, Publish | Reply)]
+    # That a process has ended no crash of ours can undo, so it is told at once: before what follows is written down.
+    deeds += [word for word in words if _is_end(word)]
+    words = [word for word in words if not _is_end(word)]
     new = turn.state
     if _lasting(new) != _lasting(state):
         deeds.append(Persist())
     if (new.phase, new.reason) != (state.phase, state.reason):
         words.insert(0, Publish(Kind.PHASE, _news(state, new)))
-        # The end of a run is told before the phase that follows from it.
-        words.sort(key=lambda word: isinstance(word, Reply) or not _is_end(word))
     # A bundle takes its time, and knows more once its cause has been announced.
     return new, [*deeds, *words, *(effect for effect in turn.effects if isinstance(effect, Collect))]
 

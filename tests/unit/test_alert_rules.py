@@ -98,8 +98,20 @@ def test_an_end_that_no_phase_follows_is_told_all_the_same() -> None:
         list(found.of(event))
     assert len(list(found.rest())) == 1
     assert [list(found.of(event)) for event in (ended(), other)] == [[], []]
-    happened, _ = found.rest()
+    assert [one.guest for one in found.rest(ends=False)] == ["web2"]
+    assert found.pending
+    (happened,) = found.rest()
     assert (happened.cause, happened.phase, happened.entered) == ("qemu-signal", "running", False)
+
+
+def test_an_end_waits_for_its_phase_and_trouble_does_not() -> None:
+    found = Happenings()
+    trouble = Event(3, AT, Kind.TROUBLE, {"name": "web2", "cause": "guest-hung", "detail": "it hangs"})
+    assert [list(found.of(event)) for event in (ended(), trouble)] == [[], []]
+    assert [one.guest for one in found.rest(ends=False)] == ["web2"]
+    assert list(found.of(phase("backoff", "running"))) == []
+    assert list(found.rest(ends=False)) == [TOLD]
+    assert not found.pending
 
 
 def test_a_new_reason_for_the_same_phase_is_no_news() -> None:

@@ -102,6 +102,17 @@ async def test_an_end_without_a_phase_is_told_as_well(bench: Bench) -> None:
     assert (await bench.web.next()).json["phase"] is None
 
 
+async def test_an_end_is_told_with_its_phase_though_that_comes_a_moment_later(bench: Bench) -> None:
+    bench.declare(bench.hook())
+    bench.bus.publish(Kind.ENDED, name="web1", cause="qemu-signal", detail="x", decision="restart")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    bench.bus.publish(Kind.PHASE, name="web1", phase="backoff", was="running", ready=False, reason="x")
+    assert (await bench.web.next()).json["phase"] == "backoff"
+    await idle(bench)
+    assert bench.web.requests.empty()
+
+
 async def test_a_crash_loop_is_told_as_often_as_allowed_and_then_how_often_it_was(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,12 +60,18 @@ def check_invariants(before: State, after: State, effects: list[Effect]) -> None
     if spawns:
         assert after.phase is Phase.STARTING
         assert after.wanted is Wanted.RUNNING
-    order = [2 if isinstance(effect, Collect) else isinstance(effect, Publish | Reply) for effect in effects]
+    order = [2 if isinstance(effect, Collect) else is_word(effect) for effect in effects]
     assert order == sorted(order), "a word before the last deed, or a bundle before its cause is told"
     if after.phase is not before.phase:
         asked = {before.phase, after.phase} <= ASKABLE
         assert asked or any(isinstance(effect, Persist) for effect in effects)
         assert any(isinstance(effect, Publish) and effect.kind is Kind.PHASE for effect in effects)
+
+
+def is_word(effect: Effect) -> bool:
+    """Whether it is said only when all is done: not that a process has ended, which is so whatever comes."""
+    is_end = isinstance(effect, Publish) and effect.kind is Kind.ENDED
+    return isinstance(effect, Publish | Reply) and not is_end
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from qsup.events import Kind
 from qsup.guest import inputs
 from qsup.guest.duties import duties
 from qsup.guest.effects import Arm, Cancel, Effect, Persist, Publish, Reply, Signal, Spawn, StartHelper
@@ -80,6 +81,8 @@ class World(RuleBasedStateMachine):
                 self.timers.discard(name)
             case Persist():
                 self.durable = self.state
+            case Publish(Kind.ENDED):
+                assert self.processes == 0, "an end is told of a process that lives"
             case Publish() | Reply():
                 asked = {self.durable.phase, self.state.phase} <= ASKABLE
                 assert asked or self.durable.phase == self.state.phase, "told before it was written"
