@@ -47,9 +47,14 @@ class Paths:
         """What must survive a reboot, a directory for each guest."""
         return self.state / "guests"
 
+    @property
+    def runs(self) -> Path:
+        """What is gone after a reboot, a directory for each guest."""
+        return self.runtime / "guests"
+
     def guest_runtime(self, name: str) -> Path:
-        """Sockets and launch records of one guest; gone after a reboot."""
-        return self.runtime / "guests" / name
+        """Sockets and launch records of one guest."""
+        return self.runs / name
 
     def guest_state(self, name: str) -> Path:
         """What must survive a reboot: the wanted state, the lock, the console logs."""

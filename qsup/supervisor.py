@@ -111,7 +111,7 @@ class Supervisor:
             self.crashes,
             store,
             Users(paths.users),
-            Grants(paths.guests),
+            Grants(paths.guests, paths.runs),
         )
         self._host.users.usual = self._configuration.daemon.qemu_user
         self._host.scopes.configure(self._configuration.daemon)

@@ -2,8 +2,8 @@
 
 It is given by an entry in the access list of each file and of each directory on the way to it, and only where the
 user has not what it needs already. So owner and mode of an image stay as they are, several users can share a file,
-and giving it back is to remove an entry. What was given is written down before it is given: a daemon that dies in
-between, or with the host, leaves nothing behind that the next one does not find.
+and giving it back is to remove an entry. What was given is written down before it is given, where that outlives the
+host, or else where it outlives the daemon: one that dies in between leaves nothing behind that the next does not find.
 """
 
 from __future__ import annotations
@@ -31,26 +31,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE: Final = "granted.json"
-"""The record's name in a guest's state directory."""
+"""The record's name in a guest's directory."""
 
 
 class Grants:
-    """What has been given, for which guests. ``guests`` holds their state directories; call it from any thread."""
+    """What has been given, for which guests; call it from any thread.
 
-    def __init__(self, guests: Path) -> None:
-        self._guests = guests
+    Each of the ``places`` has a directory for every guest; a record goes to the first that takes it.
+    """
+
+    def __init__(self, *places: Path) -> None:
+        self._places = places
         self._lock = threading.Lock()
         self._given: dict[str, tuple[Grant, ...]] = {}
         self._before: dict[tuple[int, int], Acl] = {}
         """By file, its list before anything was given."""
         self._users: defaultdict[tuple[int, int, int], set[str]] = defaultdict(set)
-        with contextlib.suppress(OSError):
-            for directory in sorted(guests.iterdir()):
-                self._hold(directory.name, _read(directory / FILE))
+        for place in places:
+            with contextlib.suppress(OSError):
+                for directory in sorted(place.iterdir()):
+                    self._hold(directory.name, _read(directory / FILE))
 
     def _hold(self, guest: str, grants: tuple[Grant, ...]) -> None:
-        if grants:
-            self._given[guest] = grants
+        held = {_key(grant): grant for grant in (*self._given.get(guest, ()), *grants)}
+        if held:
+            self._given[guest] = tuple(held.values())
         for grant in grants:
             before = tuple(acl.Entry(*entry) for entry in grant.before)
             self._before.setdefault(grant.inode, before)
@@ -63,10 +68,8 @@ class Grants:
             if not wanted:
                 return
             # What an earlier launch has left is still there to be taken back.
-            old = self._given.get(guest, ())
-            kept = {_key(grant): grant for grant in (*old, *(grant for grant, _ in wanted))}
-            self._write(guest, tuple(kept.values()))
-            self._hold(guest, tuple(kept.values()))
+            self._hold(guest, tuple(grant for grant, _ in wanted))
+            self._write(guest, self._given[guest])
             for grant, rights in wanted:
                 try:
                     with _held(grant.path) as (name, _):
@@ -99,8 +102,9 @@ class Grants:
                     del self._users[_key(grant)]
                     self._restore(grant)
             if grants:
-                with contextlib.suppress(FileNotFoundError):
-                    (self._guests / guest / FILE).unlink()
+                for place in self._places:
+                    with contextlib.suppress(FileNotFoundError):
+                        (place / guest / FILE).unlink()
 
     def has(self, guest: str) -> bool:
         """Whether anything was given for this guest."""
@@ -126,15 +130,19 @@ class Grants:
             )  # fmt: skip
 
     def _write(self, guest: str, grants: tuple[Grant, ...]) -> None:
-        path = self._guests / guest / FILE
-        try:
-            write(path, GrantedRecord(grants=grants))
-        except OSError as error:
-            # The guest is more important than its record.
-            log.warning(
-                "%s: what QEMU's user is given cannot be written to %s: %s; a daemon that comes after a crash cannot"
-                " take it back", guest, path, error.strerror,
-            )  # fmt: skip
+        failed = []
+        for place in self._places:
+            try:
+                write(place / guest / FILE, GrantedRecord(grants=grants))
+            except OSError as error:
+                failed.append(f"{place / guest / FILE}: {error.strerror}")
+            else:
+                return
+        # The guest is more important than its record.
+        log.warning(
+            "%s: what QEMU's user is given cannot be written down (%s); a daemon that comes after a crash cannot"
+            " take it back", guest, "; ".join(failed),
+        )  # fmt: skip
 
 
 def _read(path: Path) -> tuple[Grant, ...]:

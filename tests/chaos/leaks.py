@@ -40,7 +40,7 @@ PASSING = frozenset({"Looker.look", "QMPClient.execute_msg"})
 """Tasks that come and go with each look at a guest's pulse."""
 THREADS = 12
 """At most: the main one, two of the history, those of asyncio's pool, those that wait for a file system."""
-GUEST_RUNTIME = re.compile(r"launch\.json(\.unreadable-\d+)?|\.launch\.json\.new|[0-9a-f]{16}")
+GUEST_RUNTIME = re.compile(r"\.?(launch|granted)\.json(\.new|\.unreadable-\d+)?|[0-9a-f]{16}")
 GUEST_STATE = re.compile(
     r"lock|tpm|serial-[a-z]+\.log(\.1)?|\.?(state|machine|granted)\.json(\.new|\.unreadable-\d+)?|\.[a-z.0-9]+\.unfinished"
 )
@@ -143,8 +143,9 @@ class Leaks:
         confined = [name for name, guest in self._stage.guests.items() if guest.user is not None]
         living = [name for name in confined if views[name]["pid"] or views[name]["phase"] == "starting"]
         for name in confined:
-            if name not in living and (self._stage.state / "guests" / name / FILE).exists():
-                yield f"{name} has a record of what its QEMU's user was given"
+            for place in (self._stage.state, self._stage.runtime):
+                if name not in living and (place / "guests" / name / FILE).exists():
+                    yield f"{name} has a record of what its QEMU's user was given in {place}"
         for file in self._stage.places["disks"].iterdir():
             named = [entry for entry in acl.read(str(file)) if entry.tag == acl.USER]
             if named and file.stem not in living:

@@ -224,12 +224,12 @@ async def site(root: Path) -> AsyncIterator[Site]:
         if made.process is not None and made.process.returncode is None:
             await made.kill()
         await end_qemus(root)
-        take_back(made.state)
+        take_back(made.state, made.runtime)
 
 
-def take_back(state: Path) -> None:
+def take_back(*directories: Path) -> None:
     """What QEMUs of other users were given by a daemon that was killed: devices of the host are among it."""
-    grants = Grants(state / "guests")
+    grants = Grants(*(directory / "guests" for directory in directories))
     for name in grants.guests():
         grants.take_back(name)
 

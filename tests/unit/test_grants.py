@@ -83,6 +83,22 @@ def test_a_new_daemon_takes_back_what_the_last_one_has_given_and_no_earlier(
     assert acl.read(str(image)) == before
 
 
+def test_a_record_that_its_place_does_not_take_goes_to_the_other(
+    guests: Path, image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, full, spare = acl.read(str(image)), tmp_path / "full", tmp_path / "spare"
+    full.touch()
+    Grants(full, spare).give("one", USER, [Opened(str(image), BOTH)])
+    assert (rights(image), caplog.text) == (BOTH, "")
+    again = Grants(guests, spare)
+    again.give("one", USER, [Opened(str(image.parent), acl.ENTER)])
+    Grants(guests, spare).take_back("one")
+    assert acl.read(str(image)) == before
+    assert Grants(guests, spare).guests() == set()
+    Grants(full).give("one", USER, [Opened(str(image), BOTH)])
+    assert (rights(image), "cannot be written down" in caplog.text) == (BOTH, True)
+
+
 def test_users_come_and_go_in_any_order(guests: Path, image: Path) -> None:
     before, other = acl.read(str(image)), Account("70002", 70002, 70002)
     grants = Grants(guests)

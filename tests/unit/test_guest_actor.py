@@ -62,7 +62,7 @@ def host(tmp_path: Path, qemu_binary: str) -> Host:
         shelf,
         store,
         Users(paths.users),
-        Grants(paths.guests),
+        Grants(paths.guests, paths.runs),
     )
 
 
