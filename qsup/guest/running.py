@@ -91,6 +91,8 @@ class Running:
         if not changes or changes[-1][1] != b"shutdown":
             return None
         before = log[changes[-2].end() if len(changes) > 1 else 0 : changes[-1].start()]
+        # A reset after which the guest went on is not the one that has brought it to rest.
+        before = before.rpartition(MACHINE_RESET)[2]
         if _POWERED_OFF.search(before):
             return "guest-shutdown"
         return "triple-fault" if TRIPLE_FAULT in before else "guest-reset"

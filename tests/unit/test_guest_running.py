@@ -40,6 +40,9 @@ def of(run_dir: Path) -> Running:
         (RUNS + FAULT + RESTS, "triple-fault"),
         (RUNS + FAULT + RESTS + RESET + RUNS + RESTS, "guest-reset"),
         (RUNS + POWER + RESTS + RUNS + RESTS, "guest-reset"),
+        (RUNS + RESET + FAULT + RESET + RESTS, "guest-reset"),
+        (RUNS + RESET + FAULT + RESTS, "triple-fault"),
+        (RUNS + POWER + RESET + RESTS, "guest-reset"),
         (RUNS + RESTS + RUNS, None),
     ],
 )
