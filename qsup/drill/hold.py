@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 CRASH: Final = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"
 """What Linux's own documentation names for crashing it (admin-guide/sysrq)."""
+LATE: Final = 5.0
+"""Seconds that a drill waits for more than its file promises, to tell how late it was."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,8 +141,9 @@ class _Watch:
     async def until_settled(self) -> None:
         """Wait until the guest is where it was expected, or the time for that is over."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._plan.within + 5.0):
-                await self.told.wait()
+            async with asyncio.timeout(self._plan.within + LATE):
+                async with asyncio.timeout(self._plan.noticed[1] + LATE):
+                    await self.told.wait()
                 await self._actor.until(self._there)
                 self._settled = clock.now() - self._began
 

@@ -40,9 +40,7 @@ def outcome(verb: Verb, state: State, *, ready: bool = False) -> Outcome | None:
 def _started(state: State, *, ready: bool) -> Outcome | None:
     match state.phase:
         case Phase.RUNNING if state.ready:
-            after = state.launch.ready_after if state.launch else None
-            waited = f", ready after {after:.1f} s" if ready and after else ""
-            return Outcome(ok=True, text=f"running, pid {state.pid}{waited}")
+            return Outcome(ok=True, text=f"running{' and ready' * ready}, pid {state.pid}")
         case Phase.RUNNING:
             return None if ready else Outcome(ok=True, text=f"running, pid {state.pid}, not ready yet")
         case Phase.PAUSED:

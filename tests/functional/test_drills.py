@@ -29,6 +29,29 @@ guest-stages = ["evidence", "reset"]
 """
 
 
+LINUX = """
+[machine]
+accel = "tcg"
+[memory]
+size = "256 MiB"
+[boot]
+kernel = "{kernel}"
+initrd = "{initrd}"
+cmdline = "console=ttyS0 quiet panic=-1"
+[serial.console]
+[panic]
+enabled = true
+[ready]
+check = "console"
+text = "linux: up"
+[drill]
+allowed = true
+panic = "echo c >/proc/sysrq-trigger\\n"
+[stop]
+methods = []
+"""
+
+
 async def held(here: Site, kind: str) -> dict[str, Any]:
     """Hold a drill with ``heart``; its rows by what they are about."""
     report = await here.run("guest-drill", name="heart", kind=kind)
@@ -60,6 +83,20 @@ async def test_a_drill_goes_as_the_file_says(
     assert (await empty.view("heart"))["ready"]
 
 
+@pytest.mark.linux_guest
+async def test_a_drill_types_a_line_for_a_shell(empty: Site, linux_guest: tuple[Path, Path]) -> None:
+    kernel, initrd = linux_guest
+    empty.guest("heart", LINUX.format(kernel=kernel, initrd=initrd))
+    await empty.start()
+    status, out, err = await empty.cli("start", "--wait", "heart")
+    assert status == 0, out + err
+    # Until then what is typed goes to nobody.
+    await empty.prints("heart", "/ #")
+    rows = await held(empty, "panic")
+    assert rows["cause"]["seen"] == "guest-panic"
+    assert "sysrq triggered crash" in (await empty.view("heart"))["last-end"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("table", "program", "cause"),
     [("[tpm]\nenabled = true\n", "swtpm", "helper-died"), ('[nic.lan]\ntype = "passt"\n', "passt", "none")],
@@ -78,6 +115,20 @@ async def test_a_drill_kills_a_helper(
     assert rows["cause"]["seen"] == cause
     # A passt is replaced under the QEMU that needs it.
     assert ((await empty.view("heart"))["pid"] == before) == (cause == "none")
+
+
+async def test_a_drill_of_which_nothing_is_noticed_waits_for_nothing_else(
+    empty: Site, heartbeat_image: Path
+) -> None:
+    """It would wait for the restart as well, which this file puts off for minutes."""
+    more = DRILLS.replace('"c"', '"?"').replace('delay = "100 ms"', 'delay = "10 min"\nmax-delay = "10 min"')
+    empty.guest("heart", HEARTBEAT.format(image=heartbeat_image) + more)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    await empty.prints("heart", "beat")
+    report = await empty.run("guest-drill", name="heart", kind="panic")
+    seen = {row["what"]: row["seen"] for row in report["expectations"]}
+    assert (report["ok"], seen["noticed"], seen["there"]) == (False, "not", "not")
 
 
 async def test_a_full_disk_is_drilled_without_filling_the_host_s(empty: Site, tmp_path: Path) -> None:
@@ -112,7 +163,7 @@ async def test_a_guest_is_ready_when_it_has_printed_what_its_file_says(
     await empty.start()
     status, out, _ = await empty.cli("start", "--wait", "first", "second")
     assert status == 0, out
-    assert "ready after" in out
+    assert "running and ready, pid " in out
     first, second = await empty.view("first"), await empty.view("second")
     assert first["ready-after"] > 1
     assert second["started-at"] > first["started-at"]

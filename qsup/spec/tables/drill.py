@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
 
-from qsup.spec.base import TEXT, Finding, Identifier, Section, about
+from qsup.spec.base import Finding, Identifier, Section, about, form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Keys = Annotated[str, TEXT, Meta(min_length=1, max_length=256)]
+KEYS: Final = form(r"^[^\x00]*$(?!\n)", "what is typed holds no NUL")
+Keys = Annotated[str, KEYS, Meta(min_length=1, max_length=256)]
+"""What is typed on a serial port; a shell wants its newline as well."""
 
 
 class Drill(Section, frozen=True, kw_only=True):
@@ -25,7 +27,7 @@ class Drill(Section, frozen=True, kw_only=True):
     panic: Annotated[
         Keys | None,
         about(
-            "What makes its kernel panic when it is typed. Without it the guest agent is asked to, through `/proc/sysrq-trigger`."
+            r"What makes its kernel panic when it is typed; a shell's line ends in `\n`. Without it the guest agent is asked to, through `/proc/sysrq-trigger`."
         ),
     ] = None
     hang: Annotated[
