@@ -31,6 +31,7 @@ def listing(views: Sequence[GuestView], wall: float, *, color: bool) -> Text:
 
 
 def _row(view: GuestView, wall: float) -> tuple[str, ...]:
+    maintained = f"; under maintenance until {iso(view.maintenance)}" if view.maintenance else ""
     return (
         view.name,
         view.phase,
@@ -38,7 +39,7 @@ def _row(view: GuestView, wall: float) -> tuple[str, ...]:
         str(view.pid) if view.pid else "-",
         duration(wall - view.started_at) if view.pid and view.started_at else "-",
         str(view.restarts),
-        printable(view.reason),
+        printable(view.reason) + maintained,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qsup.guest import hang
 from qsup.guest.effects import Arm, Cancel, Reply
 from qsup.guest.turn import MAINTENANCE
+from qsup.units import Duration
 
 if TYPE_CHECKING:
     from qsup.guest.inputs import Maintenance
@@ -20,7 +21,7 @@ def maintain(turn: Turn, wish: Maintenance) -> None:
         turn.set(maintenance=wish.until)
         turn.do(Arm(MAINTENANCE, seconds))
         turn.notice(f"{wish.by} works on it: its health is not checked, and nothing is done about a hang")
-        turn.do(Reply(f"under maintenance for {seconds:.0f} s"))
+        turn.do(Reply(f"under maintenance for {Duration(round(seconds))}"))
     elif turn.state.maintenance is None:
         turn.do(Reply("not under maintenance"))
     else:
