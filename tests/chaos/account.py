@@ -69,6 +69,8 @@ class Account:
         self.started = False
         """An operator may have started it."""
         self._wished = False
+        self._told: set[bool] = set()
+        """Whether an operator wanted it to be paused: it was accepted, and is perhaps done only in the next step."""
 
     @property
     def pid(self) -> int | None:
@@ -103,12 +105,13 @@ class Account:
             case "stop" | "kill":
                 self._wish("stopped", taken)
             case "pause":
-                self.paused.add(True)
+                self._told.add(True)
             case "resume" | "reset":
-                self.paused.add(False)
+                self._told.add(False)
         if verb in ("stop", "kill", "restart"):
             self.may.append(Verdict("operator"))
-            self.paused.add(False)
+            self._told.add(False)
+        self.paused |= self._told
 
     def _wish(self, wish: str, taken: bool | None) -> None:
         """Of several at once, nobody knows which was the last."""
@@ -123,7 +126,7 @@ class Account:
         if view is None:
             return
         self.wanted = {view["wanted"]}
-        self.paused = {view["phase"] == "paused"}
+        self.paused = {view["phase"] == "paused"} | self._told
 
     @property
     def causes(self) -> set[str]:
