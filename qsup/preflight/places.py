@@ -1,14 +1,11 @@
-"""The CPUs and NUMA nodes of this host that a guest asks for by number, and memory that it may not lock."""
+"""The CPUs and NUMA nodes of this host that a guest asks for by number."""
 
 from __future__ import annotations
 
-import os
-import resource
 from typing import TYPE_CHECKING, Final
 
 from qsup.preflight.obstacle import Obstacle
 from qsup.spec.numbers import numbers, spelled
-from qsup.units import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +19,9 @@ NODES: Final = "/sys/devices/system/node/online"
 
 
 def obstacles(plan: Plan) -> Iterator[Obstacle]:
-    """What of it this host does not have, or does not give to this user."""
+    """What of it this host does not have."""
     yield from _lacking("CPU", CPUS, _pins(plan.spec))
     yield from _lacking("NUMA node", NODES, _nodes(plan.spec))
-    yield from _lock(plan)
 
 
 def _pins(spec: GuestSpec) -> Iterator[tuple[Path, str]]:
@@ -59,14 +55,3 @@ def _online(file: str) -> str:
     except OSError:
         # A kernel that knows no NUMA has no list, and one node.
         return "0"
-
-
-def _lock(plan: Plan) -> Iterator[Obstacle]:
-    """Root may lock all of it, others as much as the service's limit says."""
-    spec, uid = plan.spec, os.geteuid() if plan.account is None else plan.account.uid
-    most = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-    if spec.memory.lock and uid != 0 and resource.RLIM_INFINITY != most < spec.memory.size:
-        yield Obstacle(
-            ("memory", "lock"),
-            f"this user may lock {Size(most)} of memory; raise LimitMEMLOCK= of the service that runs qsupd",
-        )

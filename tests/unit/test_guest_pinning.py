@@ -18,7 +18,6 @@ from qsup.proc import affinity
 from qsup.spec.model import GuestSpec
 from qsup.spec.tables.cpu import Cpu
 from qsup.spec.tables.iothread import IoThread
-from qsup.spec.tables.memory import Memory
 from qsup.spec.tables.numa import HostPolicy, Numa
 from tests.unit.argv_guests import guest
 
@@ -119,14 +118,3 @@ def test_cpus_and_nodes_that_the_host_lacks_are_told() -> None:
         "numa.a.host-nodes: this host has no NUMA node 1000",
     ]
     assert told(guest(cpu=Cpu(pin=("0",), emulator_pin="0"))) == []
-
-
-def test_memory_that_this_user_may_not_lock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 20, 8 << 20))
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert told(guest(memory=Memory(lock=True)))[0].startswith(
-        "memory.lock: this user may lock 8 MiB of memory"
-    )
-    assert told(guest()) == []
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert told(guest(memory=Memory(lock=True))) == []
