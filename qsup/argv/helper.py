@@ -34,6 +34,8 @@ class Helper(msgspec.Struct, frozen=True):
     """Bytes of the answer. All of them are read, or QEMU would take the rest for an answer to itself."""
     directory: str | None = None
     """A directory of its own, which is made where it is not there."""
+    is_confined: bool = False
+    """Whether it runs as the user that QEMU runs as, because it needs nothing that this one may not have."""
 
     @property
     def file(self) -> str:

@@ -59,4 +59,5 @@ def helpers(draft: Draft) -> Iterator[Helper]:
         GET_CAPABILITY,
         CAPABILITY,
         state,
+        is_confined=True,
     )  # fmt: skip

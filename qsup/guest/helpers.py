@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qsup.guest.inputs import Input
+    from qsup.proc.account import Account
     from qsup.proc.bounded import Keeper
     from qsup.proc.identity import Identity
     from qsup.proc.process import Process
@@ -60,9 +61,12 @@ class Helpers:
         if (one := self._living.get(name)) is not None:
             one.process.signal(signal.SIGKILL)
 
-    async def start(self, planned: Iterable[Helper], ours: contextlib.ExitStack) -> dict[int, int]:
+    async def start(
+        self, planned: Iterable[Helper], ours: contextlib.ExitStack, account: Account | None
+    ) -> dict[int, int]:
         """Start all at once and wait until they are ready; return what QEMU inherits, by its number there.
 
+        Those that are as confined as QEMU run as its user, ``account``.
         Our copies of that are closed with ``ours``. Raises LaunchError or OSError; what was started by then is left
         for ``end``.
         """
@@ -74,7 +78,7 @@ class Helpers:
                 continue
             with endpoint.listen(self._run_dir, helper.file) as listener:
                 ours_end = ours.enter_context(await connected(self._run_dir, helper.file))
-                asked.append((self._spawn(helper, listener), ours_end))
+                asked.append((self._spawn(helper, listener, account), ours_end))
             fds[helper.qemu_fd] = ours_end.fileno()
         for one, ours_end in asked:
             await one.ready(ours_end)
@@ -86,8 +90,8 @@ class Helpers:
         with await connected(self._run_dir, helper.file) as its_end:
             return self._spawn(helper, its_end)
 
-    def _spawn(self, helper: Helper, its_end: socket.socket) -> HelperProcess:
-        one = HelperProcess.spawn(helper, self._run_dir, self._token, its_end)
+    def _spawn(self, helper: Helper, its_end: socket.socket, account: Account | None = None) -> HelperProcess:
+        one = HelperProcess.spawn(helper, self._run_dir, self._token, its_end, account)
         self._hold(one, anew=True)
         return one
 

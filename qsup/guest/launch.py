@@ -31,6 +31,7 @@ from qsup.preflight.preflight import preflight
 from qsup.proc import lock
 from qsup.proc.account import confined
 from qsup.proc.follow import Speaker
+from qsup.proc.helper import make_home
 from qsup.proc.identity import command_line, find_holder, identify, is_of_another
 from qsup.proc.memory import policy_of_children
 from qsup.proc.process import Process
@@ -156,6 +157,8 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                 undo.callback(host.grants.take_back, spec.name)
                 for tap in made.taps:
                     fds |= await open_tap(tap, ours)
+                for helper in made.helpers:
+                    make_home(helper, plan.account)
                 words = await _command(plan, run_dir, host)
                 qmp = await endpoint.connect(run_dir, QMP_FILE)
                 undo.callback(qmp.close)
@@ -172,7 +175,7 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                 record.write(host.launch_file(spec.name), written)
                 if made.helpers:
                     undo.push_async_callback(helpers.end)
-                    fds |= await helpers.start(made.helpers, ours)
+                    fds |= await helpers.start(made.helpers, ours, plan.account)
                     written = msgspec.structs.replace(written, helpers=tuple(helpers.records.values()))
                     record.write(host.launch_file(spec.name), written)
                 with policy_of_children(spec.limits.numa_policy, _numa_mask(spec)):

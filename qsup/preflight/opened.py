@@ -1,5 +1,7 @@
 """The files of this host that a guest's QEMU opens by itself, by their names, and what it does with each.
 
+With them those of the helpers that run as QEMU's user.
+
 What the supervisor opens for it (its sockets, its lock, its taps) is not among them, nor what everybody may use.
 """
 
@@ -52,6 +54,11 @@ def opened(plan: Plan, run_dir: File) -> Iterator[Opened]:
     yield from _devices(plan)
     yield from _images(spec)
     yield from _made(plan, run_dir)
+    for helper in plan.made.helpers:
+        if helper.is_confined:
+            yield Opened(helper.argv[0], LIST)
+            if helper.directory is not None:
+                yield Opened(helper.directory, FILL)
     for read in (
         *(spec.boot.kernel, spec.boot.initrd, spec.machine.firmware_code),
         *(item.file for item in spec.fw_cfg.values()),

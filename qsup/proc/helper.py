@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 from qsup import endpoint
 from qsup.argv.helper import HELPER_FD, Helper
 from qsup.errors import LaunchError, QsupError
+from qsup.proc.account import Account, confined
 from qsup.proc.bounded import last_written
 from qsup.proc.identity import HELPER, Identity, is_helper
 from qsup.proc.process import Process
@@ -30,6 +31,23 @@ WORDS: Final = 2048
 """Bytes of a helper's last words."""
 
 
+def make_home(helper: Helper, account: Account | None) -> None:
+    """Make a helper's directory where it is not there; it and its files belong to whom the helper runs as.
+
+    Access by a list would not do: swtpm sets the mode of its files anew. Raises OSError.
+    """
+    if helper.directory is None:
+        return
+    os.makedirs(helper.directory, mode=0o700, exist_ok=True)
+    if account is None or not helper.is_confined:
+        return
+    with os.scandir(helper.directory) as found:
+        # What has a second name is somebody else's as well.
+        files = [one.path for one in found if one.is_file(follow_symlinks=False) and one.stat().st_nlink == 1]
+    for path in (helper.directory, *files):
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+
 class HelperProcess:
     """A helper that runs, or has just ended. ``close`` has to be called; ``end`` does so."""
 
@@ -40,10 +58,13 @@ class HelperProcess:
         self._ended = asyncio.create_task(process.wait())
 
     @classmethod
-    def spawn(cls, helper: Helper, run_dir: Path, token: str, end: socket.socket) -> Self:
-        """Start it with its end of the socket. Raises LaunchError if the program cannot be executed, or OSError."""
-        if helper.directory is not None:
-            os.makedirs(helper.directory, mode=0o700, exist_ok=True)
+    def spawn(
+        cls, helper: Helper, run_dir: Path, token: str, end: socket.socket, account: Account | None = None
+    ) -> Self:
+        """Start it with its end of the socket, and as a user of its own if there is one for it.
+
+        Raises LaunchError if the program cannot be executed, or OSError.
+        """
         # What waits in the socket is there already, and a helper may not expect a socket that does not block.
         end.setblocking(True)
         with contextlib.ExitStack() as ours:
@@ -53,7 +74,8 @@ class HelperProcess:
             log = os.open(run_dir / helper.log, flags, 0o600)
             ours.callback(os.close, log)
             fds = {0: null, 1: log, 2: log, HELPER_FD: end.fileno()}
-            process = Process.spawn(helper.argv, fds, token, {HELPER: str(run_dir / helper.name)})
+            argv = confined(helper.argv, account if helper.is_confined else None)
+            process = Process.spawn(argv, fds, token, {HELPER: str(run_dir / helper.name)})
         return cls(helper, process, run_dir)
 
     @classmethod

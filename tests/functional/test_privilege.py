@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -84,6 +85,31 @@ async def test_what_was_given_is_taken_back_though_no_daemon_saw_the_end(empty: 
     await empty.start()
     assert (await empty.view("heart"))["phase"] == "stopped"
     assert access(image) == before
+
+
+async def test_a_tpm_is_the_users_too_and_keeps_its_state(empty: Site, heartbeat_image: Path) -> None:
+    """Whoever ran it before: what that one has left is within reach."""
+    if shutil.which("swtpm") is None:
+        pytest.skip("swtpm is not installed")
+    tpm = "[tpm]\nenabled = true\n"
+    for user in ("root", str(UID), str(UID + 1), "root"):
+        empty.guest("heart", heartbeat(heartbeat_image, f'{tpm}[qemu]\nuser = "{user}"\n'))
+        if empty.process is None:
+            await empty.start()
+        else:
+            await empty.run("reload-config")
+        await empty.run("guest-start", name="heart")
+        await empty.prints("heart", "beat 1")
+        kernel = status_of((await empty.view("heart"))["helpers"]["tpm"])
+        assert kernel["Name"] == "swtpm"
+        assert kernel["Uid"].split() == [user.replace("root", "0")] * 4
+        assert (user == "root") == (int(kernel["CapPrm"], 16) != 0)
+        await empty.run("guest-stop", name="heart")
+        state = empty.state / "guests/heart/tpm"
+        if user != "root":
+            assert {path.stat().st_uid for path in (state, *state.iterdir())} == {int(user)}
+        for path in (state.parent, state, *state.iterdir()):
+            assert not [entry for entry in access(path) if entry.tag == acl.USER]
 
 
 async def test_an_image_of_two_guests_stays_open_to_the_second(empty: Site, image: Path) -> None:
