@@ -126,7 +126,9 @@ class Account:
         if view is None:
             return
         self.wanted = {view["wanted"]}
-        self.paused = {view["phase"] == "paused"} | self._told
+        # Whether the vCPUs of one that does not answer stand still cannot be seen.
+        if view["phase"] != "unreachable":
+            self.paused = {view["phase"] == "paused"} | self._told
 
     @property
     def causes(self) -> set[str]:
