@@ -88,6 +88,12 @@ def given(acl: Acl, uid: int, more: int) -> Acl:
     return _with(_with(acl, USER, uid, wanted), MASK, NOBODY, least | more)
 
 
+def renewed(acl: Acl, uid: int) -> Acl:
+    """The list whose mask lets a user have again what it gives to it by name: who sets a file's mode sets the mask."""
+    named = _of(acl, USER, uid)
+    return acl if named is None or named & ~(_of(acl, MASK) or 0) == 0 else given(acl, uid, named)
+
+
 def restored(acl: Acl, before: Acl, uid: int, *, last: bool = True) -> Acl:
     """The list with what it had for a user ``before``; what others have changed in it since stays.
 

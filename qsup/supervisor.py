@@ -126,6 +126,7 @@ class Supervisor:
     async def run(self) -> None:
         """Supervise until cancelled; QEMUs go on running then."""
         self._host.scopes.settle()
+        self._host.grants.renew()
         with contextlib.closing(self._host.prober), contextlib.closing(self._host.oom):
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._host.oom.run())

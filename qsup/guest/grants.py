@@ -91,6 +91,15 @@ class Grants:
             if _key(grant) in self._users or rights & ~has:
                 yield grant, rights
 
+    def renew(self) -> None:
+        """Have what was given hold again: for each new daemon systemd sets the mode of the state directory anew."""
+        with self._lock:
+            for grant in {_key(grant): grant for grants in self._given.values() for grant in grants}.values():
+                with contextlib.suppress(OSError), _held(grant.path) as (name, inode):
+                    found = acl.read(name)
+                    if inode == grant.inode and (again := acl.renewed(found, grant.uid)) != found:
+                        acl.write(name, again)
+
     def take_back(self, guest: str) -> None:
         """A guest's QEMU has ended: what no other guest of the same user needs is as it was before."""
         with self._lock:

@@ -99,6 +99,19 @@ def test_what_the_unit_takes_away_a_guest_does_not_have_either(units: Host) -> N
     assert (usual["NoNewPrivs"], usual["Seccomp"]) == ("1", "2")
 
 
+def test_a_restart_takes_nothing_from_a_running_guest_s_user(units: Host) -> None:
+    """systemd sets the mode of the state directory for each daemon anew, and with it the mask of its access list."""
+    units.guests(usual=IDLE + "[tpm]\nenabled = true\n")
+    units.qsup("start", "usual")
+    reach = ("runuser", "-u", "qsup-qemu", "--", "test", "-w", "/var/lib/qsup/guests/usual/tpm")
+    units.run(*reach)
+    units.systemctl("restart", "qsupd")
+    units.until(lambda: units.status("usual")["phase"] == "running")
+    units.run(*reach)
+    units.qsup("stop", "usual")
+    units.box.fails(*reach)
+
+
 def test_what_systemd_keeps_outlives_a_crash_and_a_restart_but_no_stop_and_nothing_depends_on_it(
     units: Host,
 ) -> None:

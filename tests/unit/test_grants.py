@@ -99,6 +99,21 @@ def test_a_record_that_its_place_does_not_take_goes_to_the_other(
     assert (rights(image), "cannot be written down" in caplog.text) == (BOTH, True)
 
 
+def test_what_was_given_holds_again_though_a_mode_was_set_meanwhile(guests: Path, image: Path) -> None:
+    before = acl.read(str(image))
+    Grants(guests).give("one", USER, [Opened(str(image), BOTH)])
+    for path, mode in ((image, 0o600), (image.parent, 0o700)):
+        path.chmod(mode)
+        assert rights(path) == 0
+    again = Grants(guests)
+    again.renew()
+    assert (rights(image), rights(image.parent)) == (BOTH, acl.ENTER)
+    again.take_back("one")
+    assert acl.read(str(image)) == before
+    again.renew()
+    assert acl.read(str(image)) == before
+
+
 def test_users_come_and_go_in_any_order(guests: Path, image: Path) -> None:
     before, other = acl.read(str(image)), Account("70002", 70002, 70002)
     grants = Grants(guests)
