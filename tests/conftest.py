@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "configs/images"
 KVM_GET_API_VERSION = 0xAE00
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests in the background may have SIGINT ignored, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def kvm_problem() -> str | None:

@@ -147,6 +147,7 @@ def build(spec: GuestSpec, facts: HostFacts, context: LaunchContext) -> Invocati
         draft.accel.value,
         draft.machine,
         taps,
+        draft.devices,
         files,
         notes,
         commands,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qsup.argv.board import Board
 from qsup.argv.helper import socket_file
-from qsup.argv.invocation import AGENT_FILE, QMP_FD, QMP_FILE, Listener, Tap
+from qsup.argv.invocation import AGENT_FILE, KVM, QMP_FD, QMP_FILE, Device, Listener, Tap
 from qsup.argv.quote import pairs
 from qsup.errors import SpecError
 from qsup.spec.tables.machine import Accel
@@ -72,6 +72,14 @@ class Draft:
             for name, nic in self.spec.nic.items()
             if nic.type in (NicType.TAP, NicType.BRIDGE)
         }
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """What QEMU inherits of the host's devices; they follow the taps."""
+        if self.accel is not Accel.KVM or not self.facts.takes_kvm:
+            return ()
+        taken = len(self.listeners) + len(self.connections) + sum(len(tap.fds) for tap in self.taps.values())
+        return (Device(QMP_FD + taken, KVM),)
 
     @property
     def connections(self) -> dict[str, int]:

@@ -56,6 +56,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     kvm: bool
     kvm_trouble: str | None = None
     """Why KVM cannot be used, as a sentence."""
+    takes_kvm: bool = False
+    """Whether QEMU takes KVM as an fd; before version 9 it opens it itself."""
     vhost_net: bool = False
     """Whether the kernel can move the packets of a tap interface: ``/dev/vhost-net`` can be opened."""
     io_uring: bool = True

@@ -14,6 +14,7 @@ LOCK_FD: Final = 3
 """The guest's lock file, inherited and never used by QEMU: the lock lives as long as QEMU does."""
 QMP_FD: Final = 4
 """The listening QMP socket; those of serial ports and the agent follow."""
+KVM: Final = "/dev/kvm"
 QMP_FILE: Final = "qmp.sock"
 """The QMP socket's name in the run directory."""
 AGENT_FILE: Final = "agent.sock"
@@ -83,6 +84,16 @@ class Tap(msgspec.Struct, frozen=True):
         return f"{queues}: {f'tap {self.interface}' if self.interface else f'a tap on {self.bridge}'}"
 
 
+class Device(msgspec.Struct, frozen=True):
+    """A device of the host that the supervisor opens for QEMU, to read and to write."""
+
+    fd: int
+    path: str
+
+    def __str__(self) -> str:
+        return f"fd {self.fd}: {self.path}"
+
+
 class LaunchContext(msgspec.Struct, frozen=True):
     """What an invocation depends on beside spec and host: the identity of the launch.
 
@@ -111,6 +122,7 @@ class Invocation(msgspec.Struct, frozen=True):
     machine: str
     """The machine type: the one that the guest keeps, or the file's."""
     taps: tuple[Tap, ...] = ()
+    devices: tuple[Device, ...] = ()
     files: tuple[File, ...] = ()
     """What is made before QEMU starts, where it is not there yet."""
     notes: tuple[str, ...] = ()
@@ -121,6 +133,11 @@ class Invocation(msgspec.Struct, frozen=True):
     """The processes that are there before QEMU is, and end after it."""
     environment: dict[str, str] = {}
     """What QEMU gets to see of its environment beside what all QEMUs do."""
+
+    @property
+    def inherited(self) -> tuple[Listener | Tap | Device, ...]:
+        """What QEMU gets opened, beside its lock and the connections to its helpers."""
+        return *self.listeners, *self.taps, *self.devices
 
     @property
     def argv(self) -> list[str]:

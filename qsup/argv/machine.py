@@ -30,8 +30,17 @@ def options(draft: Draft) -> Iterator[Option]:
         words["kernel_irqchip"] = "split"
     words |= machine_words(draft)
     yield Option("-machine", pairs(**words))
-    yield Option("-accel", draft.accel.value)
+    yield from _accel(draft)
     yield from _iommu(draft)
+
+
+def _accel(draft: Draft) -> Iterator[Option]:
+    """KVM comes by the fd where QEMU takes it so; then its user needs no access to it."""
+    if not draft.devices:
+        yield Option("-accel", draft.accel.value)
+    for kvm in draft.devices:
+        yield Option("-add-fd", pairs(fd=kvm.fd, set=kvm.fd))
+        yield Option("-accel", pairs(draft.accel.value, device=f"/dev/fdset/{kvm.fd}"))
 
 
 def _remaps_interrupts(draft: Draft) -> bool:

@@ -237,7 +237,7 @@ class CommandLine(Result, frozen=True):
             ),
             argv=tuple(map(str, invocation.argv)),
             accel=invocation.accel,
-            listeners=tuple(map(str, (*invocation.listeners, *invocation.taps))),
+            listeners=tuple(map(str, invocation.inherited)),
             environment={name: str(text) for name, text in invocation.environment.items()},
         )
 

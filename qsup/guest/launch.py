@@ -226,6 +226,8 @@ def _open_fds(made: Invocation, run_dir: Path, lock_file: Path, ours: contextlib
     fds[1] = fds[2] = own(os.open(run_dir / STDERR, flags, 0o600))
     # Under TCG QEMU opens its log itself, and writes it from its first reset on: it must be there to be watched.
     (run_dir / QEMU_LOG).touch(mode=0o600)
+    for device in made.devices:
+        fds[device.fd] = own(os.open(device.path, os.O_RDWR | os.O_CLOEXEC))
     for listener in made.listeners:
         fds[listener.fd] = ours.enter_context(endpoint.listen(run_dir, listener.file)).fileno()
     return fds

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qsup.acl import ENTER, READ, WRITE
 from qsup.argv.files import CopyFile, CreateImage
-from qsup.argv.invocation import MADE, QEMU_LOG
+from qsup.argv.invocation import KVM, MADE, QEMU_LOG
 from qsup.preflight.chain import backing_files
 from qsup.preflight.devices import DEV, usb_nodes, vfio_node
 from qsup.preflight.screen import DRI
@@ -95,8 +95,8 @@ def emptied(files: Collection[str], spec: GuestSpec) -> list[str]:
 
 def _devices(plan: Plan) -> Iterator[Opened]:
     spec = plan.spec
-    if plan.made.accel == Accel.KVM:
-        yield Opened(str(DEV / "kvm"), BOTH)
+    if plan.made.accel == Accel.KVM and not plan.made.devices:
+        yield Opened(KVM, BOTH)
     if spec.vsock.enabled:
         yield Opened(str(DEV / "vhost-vsock"), BOTH)
     taps = [nic for nic in spec.nic.values() if nic.type is NicType.TAP]

@@ -167,6 +167,11 @@ def _kvm(qemu: Conversation, answers: Answers) -> None:
     answers.kvm = told is None or told.enabled
 
 
+def _kvm_properties(qemu: Conversation, answers: Answers) -> None:
+    told = qemu.query(list[_Named], "qom-list-properties", typename="kvm-accel") or []
+    answers.facts["takes_kvm"] = any(one.name == "device" for one in told)
+
+
 def _machines(qemu: Conversation, answers: Answers) -> None:
     machines: dict[str, MachineType] = {}
     for one in (qemu.query(list[_Machine], "query-machines") or [])[:MANY]:
@@ -211,6 +216,7 @@ def _device_types(qemu: Conversation, answers: Answers) -> None:
 _QUESTIONS: Final[dict[str, Callable[[Conversation, Answers], None]]] = {
     "query-version": _version,
     "query-kvm": _kvm,
+    "qom-list-properties": _kvm_properties,
     "query-machines": _machines,
     "query-qmp-schema": _schema,
 }

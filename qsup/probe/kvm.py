@@ -6,7 +6,8 @@ import fcntl
 import os
 from typing import Final
 
-KVM: Final = "/dev/kvm"
+from qsup.argv.invocation import KVM
+
 _GET_API_VERSION: Final = 0xAE00
 API_VERSION: Final = 12
 """The only version there has been since Linux 2.6.22."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the record, and of what is asked: a change of either needs another number."""
 LIMIT: Final = 4 << 20
 """Bytes of a record; QEMU 10's has some 200 kB."""

@@ -18,7 +18,7 @@ from qsup.spec.model import GuestSpec
 from tests.bench.wire import Wire
 
 ABOVE = 64
-"""Sockets are moved above all target numbers first, so that none is overwritten before its turn."""
+"""What it inherits is moved above all target numbers first, so that nothing is overwritten before its turn."""
 
 
 PROBER = Prober(None, clock.boot_id())
@@ -49,9 +49,10 @@ def _start(spec: GuestSpec, binary: str) -> tuple[int, float]:
         made = build(spec, PROBER.facts(binary), context)
         files = {listener.fd: Path(home) / listener.file for listener in made.listeners}
         began = time.perf_counter()
-        listeners = {fd: _listen(path) for fd, path in files.items()}
+        opened = {fd: _listen(path) for fd, path in files.items()}
+        opened |= {device.fd: os.open(device.path, os.O_RDWR | os.O_CLOEXEC) for device in made.devices}
         wire = Wire(files[QMP_FD])
-        pid = _spawn(made.argv, listeners)
+        pid = _spawn(made.argv, opened)
         wire.negotiate()
         wire.send("cont")
         wire.event("RESUME")
@@ -65,21 +66,19 @@ def _kill(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _listen(path: Path) -> socket.socket:
+def _listen(path: Path) -> int:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    return listener
+    return listener.detach()
 
 
-def _spawn(argv: list[str], listeners: dict[int, socket.socket]) -> int:
-    moved = {fd: os.dup2(listener.fileno(), ABOVE + fd) for fd, listener in listeners.items()}
+def _spawn(argv: list[str], opened: dict[int, int]) -> int:
+    moved = {fd: os.dup2(ours, ABOVE + fd) for fd, ours in opened.items()}
     actions: list[Any] = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in moved.items()]
     actions += [(os.POSIX_SPAWN_CLOSE, source) for source in moved.values()]
     actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
     pid = os.posix_spawn(argv[0], argv, {}, file_actions=actions)
-    for source in moved.values():
-        os.close(source)
-    for listener in listeners.values():
-        listener.close()
+    for ours in (*moved.values(), *opened.values()):
+        os.close(ours)
     return pid

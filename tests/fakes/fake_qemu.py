@@ -171,6 +171,7 @@ def be_asked(modes: dict[str, str], client: socket.socket) -> None:
 ANSWERS = {
     "query-version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": "fake"},
     "query-machines": [{"name": "board-1.0", "alias": "board", "cpu-max": 4}],
+    "qom-list-properties": [{"name": "type"}, {"name": "device"}],
     "qom-list-types": [{"name": "gadget"}],
     "device-list-properties": [{"name": "size"}],
 }

@@ -82,6 +82,12 @@ class Launched:
                 high = fcntl.fcntl(server, fcntl.F_DUPFD_CLOEXEC, 100)
                 ours.callback(os.close, high)
                 actions.append((os.POSIX_SPAWN_DUP2, high, listener.fd))
+            for device in invocation.devices:
+                opened = os.open(device.path, os.O_RDWR | os.O_CLOEXEC)
+                ours.callback(os.close, opened)
+                high = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 100)
+                ours.callback(os.close, high)
+                actions.append((os.POSIX_SPAWN_DUP2, high, device.fd))
             for target, fd in helper_processes.started(invocation, run_dir, ours).items():
                 high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
                 ours.callback(os.close, high)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from qsup import acl
+from qsup.preflight.opened import BOTH
+from qsup.proc.account import nameless
 from qsup.proc.tap import BRIDGE_HELPER, HELPER_PLACES
 from tests.functional import nbd
 from tests.functional.harness import HEARTBEAT, IDLE, Site, killed
@@ -85,6 +87,27 @@ async def test_what_was_given_is_taken_back_though_no_daemon_saw_the_end(empty: 
     await empty.start()
     assert (await empty.view("heart"))["phase"] == "stopped"
     assert access(image) == before
+
+
+@pytest.mark.kvm
+async def test_kvm_is_opened_by_the_daemon_where_qemu_takes_it(
+    empty: Site, newer_qemu_binary: str, heartbeat_image: Path
+) -> None:
+    """A QEMU that opens it itself is given access, for as long as it runs."""
+    kvm, before = Path("/dev/kvm"), access(Path("/dev/kvm"))
+    has = acl.rights(before, kvm.stat().st_uid, kvm.stat().st_gid, UID, nameless(UID).gids)
+    text = heartbeat(heartbeat_image).replace('"tcg"', '"kvm"')
+    empty.guest("heart", text + f'binary = "{newer_qemu_binary}"\n')
+    empty.guest("older", text)
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    await empty.prints("heart", "beat 1")
+    assert status_of((await empty.view("heart"))["pid"])["Uid"].split()[0] == str(UID)
+    assert access(kvm) == before
+    await empty.run("guest-start", name="older")
+    assert (access(kvm) == before) == (has == BOTH)
+    await empty.run("guest-stop", name="older")
+    assert access(kvm) == before
 
 
 async def test_a_tpm_is_the_users_too_and_keeps_its_state(empty: Site, heartbeat_image: Path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def text_of(case: Path) -> str:
     """The command line, sockets, helpers, QMP commands and files of a guest file, as if it lay in ``/etc/qsup``."""
     invocation = build(load_case(case), FACTS, CONTEXT)
-    sockets = "".join(f"# {inherited}\n" for inherited in (*invocation.listeners, *invocation.taps))
+    sockets = "".join(f"# {inherited}\n" for inherited in invocation.inherited)
     commands = "".join(
         f"# QMP: {json.dumps(msgspec.to_builtins(command))}\n" for command in invocation.commands
     )

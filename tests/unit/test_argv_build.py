@@ -32,6 +32,7 @@ from qsup.spec.tables.ready import Ready, ReadyCheck
 from qsup.spec.tables.rng import Rng
 from qsup.spec.tables.serial import Serial
 from qsup.spec.tables.sound import Sound, SoundBackend, SoundModel
+from qsup.spec.tables.tpm import Tpm
 from qsup.spec.tables.vsock import Vsock
 from qsup.units import Size
 from tests.unit.argv_guests import CONTEXT, KVM, TCG, built, disk, guest
@@ -121,6 +122,22 @@ def test_auto_takes_kvm_where_it_works_and_tcg_has_no_host_model(
 
 def test_a_model_that_was_named_is_kept_under_tcg() -> None:
     assert values(built(machine=Machine(accel=Accel.TCG), cpu=Cpu(model="qemu64")), "-cpu") == ["qemu64"]
+
+
+def test_kvm_comes_by_an_fd_after_all_others_where_qemu_takes_it() -> None:
+    takes = msgspec.structs.replace(KVM, takes_kvm=True)
+    kvm = guest(
+        machine=Machine(accel=Accel.KVM),
+        tpm=Tpm(enabled=True),
+        nic={"lan": Nic(type=NicType.TAP, interface="tap0", queues=2)},
+    )
+    made = build(kvm, takes, CONTEXT)
+    assert list(map(str, made.inherited)) == ["fd 4: qmp.sock", "fd 6, fd 7: tap tap0", "fd 8: /dev/kvm"]
+    assert values(made, "-add-fd") == [[("fd", "8"), ("set", "8")]]
+    assert values(made, "-accel") == ["kvm,device=/dev/fdset/8"]
+    for facts, accel in ((KVM, Accel.KVM), (takes, Accel.TCG)):
+        plain = build(guest(machine=Machine(accel=accel)), facts, CONTEXT)
+        assert (plain.devices, values(plain, "-accel")) == ((), [accel.value])
 
 
 def test_each_socket_has_its_fd_and_each_fd_its_chardev() -> None:

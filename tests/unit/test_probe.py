@@ -72,6 +72,7 @@ def test_a_question_that_qemu_dies_over_stays_unknown_and_the_others_are_asked(
     assert facts.machines["board"].name == "board-1.0"
     assert (facts.version == "") == (question == "query-version")
     assert (facts.devices == {}) == (question == "qom-list-types")
+    assert facts.takes_kvm
 
 
 def test_what_is_not_executable_or_not_there_is_told(tmp_path: Path) -> None:
