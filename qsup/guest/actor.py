@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from qsup import clock
 from qsup.errors import GuestNotFound, QmpError, QsupError, RecordError, Refused
+from qsup.events import Kind
 from qsup.guest import effects as do
 from qsup.guest import inputs, record
 from qsup.guest.duties import duties
@@ -230,13 +231,15 @@ class Actor:
     async def _perform(
         self, new: State, effects: list[do.Effect], answer: asyncio.Future[str] | None
     ) -> None:
-        """Do the deeds, then take on the new state, then announce it: nobody hears of it before it is written down.
+        """Do the deeds, then take on the new state, then announce it: nobody sees it before it is written down.
 
-        Only an end is told before that.
+        Only that a process has ended is told before.
         """
         try:
             for effect in effects:
                 match effect:
+                    case do.Publish(Kind.ENDED):
+                        self._say(effect, answer)
                     case do.Publish() | do.Reply():
                         self.state = new
                         self._say(effect, answer)

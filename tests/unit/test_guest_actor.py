@@ -8,21 +8,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from qsup import clock
 from qsup.blackbox.shelf import Shelf
 from qsup.bus import Bus
 from qsup.errors import QsupError
+from qsup.events import Kind
 from qsup.fdstore import FdStore
 from qsup.guest import actor as module
-from qsup.guest import hands
+from qsup.guest import effects, hands
 from qsup.guest.actor import Actor
 from qsup.guest.grants import Grants
 from qsup.guest.host import Host
 from qsup.guest.kept import Kept
 from qsup.guest.placing import Placing
 from qsup.guest.running import Running
+from qsup.guest.state import State
 from qsup.guest.users import Users
 from qsup.notify import Notifier
 from qsup.paths import Paths
@@ -109,6 +112,23 @@ async def test_a_step_that_meets_a_bug_answers_and_goes_on(
     assert await actor.command(Verb.STOP, "test") == "already stopped"
     life.cancel()
     await asyncio.gather(life, return_exceptions=True)
+
+
+async def test_an_end_is_told_before_the_state_is_written_which_nobody_sees_until_then(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = Actor(GuestSpec(name="web1"), host)
+    before, after = actor.state, msgspec.structs.replace(actor.state, reason="it has ended")
+    seen: list[tuple[list[Kind], bool]] = []
+
+    async def persist(_: State) -> None:
+        seen.append(([event.kind for event in host.bus.recent], actor.state is before))
+
+    monkeypatch.setattr(actor, "_persist", persist)
+    ended, phase = effects.Publish(Kind.ENDED, {}), effects.Publish(Kind.PHASE, {})
+    await actor._perform(after, [ended, effects.Persist(), phase], None)
+    assert seen == [([Kind.ENDED], True)]
+    assert ([event.kind for event in host.bus.recent], actor.state) == ([Kind.ENDED, Kind.PHASE], after)
 
 
 @pytest.mark.parametrize(
