@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from qsup.cli.offers import FILES
+from qsup.cli.offer import FILES
 from qsup.errors import UsageError
 from qsup.spec.base import HostPath
 from qsup.spec.keys import keys, text_of
@@ -15,7 +15,7 @@ from qsup.spec.model import GuestSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from qsup.cli.offers import Offer
+    from qsup.cli.offer import Offer
     from qsup.spec.base import Section
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsup import paths
 from qsup.cli import fast
+from qsup.cli.offer import DIRECTORIES, FILES
 from qsup.control.client import Client
 from qsup.errors import QsupError
 
@@ -18,15 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from qsup.cli.grammar import Situation
+    from qsup.cli.offer import Offer
 
 PATIENCE: Final = 1.0
 """How long the daemon may take to answer, in seconds."""
-FILES: Final = ":files"
-DIRECTORIES: Final = ":directories"
-"""Stand for what a shell completes by itself."""
-
-Offer = tuple[str, str]
-"""A word, and what is said of it."""
 
 
 class Offers:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qsup.control.caller import Caller
     from qsup.control.facade import Console
     from qsup.control.handlers import Handlers
+    from qsup.control.limits import Limits
     from qsup.control.places import Room
 
 log: Final = logging.getLogger(__name__)
@@ -41,18 +42,6 @@ FAREWELL: Final = 1.0
 """How long a client may take to read the last of its output once its connection is to end, in seconds."""
 
 _LINE_END: Final = re.compile(rb"\A\r?\n")
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What one client, and all of one sort together, may take; sizes in bytes, times in seconds."""
-
-    clients: int = 64
-    each: int = 16
-    """Connections of one user, if it is none of the daemon's owners."""
-    handshake: float = 5.0
-    message: int = 256 * 1024
-    pending: int = 1024 * 1024
-    """Output that a client leaves unread before it is dropped."""
 
 
 class Dropped(Exception):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qsup.access.peer import Peer
     from qsup.access.rules import Rules
-    from qsup.control.connection import Limits
+    from qsup.control.limits import Limits
 
 REST: Final = 3.0
 """For how many times as long as an answer to one of everybody took, none of them is answered."""

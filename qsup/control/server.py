@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, cast
 from qsup.access.door import door, open_door
 from qsup.access.peer import Peer
 from qsup.control.caller import Caller
-from qsup.control.connection import Connection, Inbox, Limits
+from qsup.control.connection import Connection, Inbox
 from qsup.control.handlers import Handlers
+from qsup.control.limits import Limits
 from qsup.control.places import Places
 from qsup.endpoint import bind
 

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from qsup.access.access import Access
-from qsup.control.connection import Limits
+from qsup.control.limits import Limits
 from qsup.control.server import ControlServer
 from tests.fakes.fake_history import FakeHistory
 from tests.fakes.fake_supervisor import FakeAlerts, FakeSupervisor, stopped, view

@@ -11,7 +11,8 @@ import pytest
 from qsup.blackbox.shelf import Shelf
 from qsup.cli.arguments import command_line
 from qsup.cli.completion import SCRIPTS, offers, script
-from qsup.cli.offers import DIRECTORIES, FILES, KINDS
+from qsup.cli.offer import DIRECTORIES, FILES
+from qsup.cli.offers import KINDS
 from qsup.cli.verbs import VERBS
 from qsup.spec.tables.keeping import Crashes
 from tests.fakes.control_bench import Bench, running_bench
