@@ -31,6 +31,8 @@ _ABORT: Final = re.compile(
 )
 """How glibc, glib and QEMU itself put it that they cannot go on."""
 _KVM: Final = re.compile(r"KVM internal error\. Suberror: .{1,80}|error: kvm run failed .{1,120}")
+_MSR: Final = re.compile(r"error: failed to [gs]et MSR 0x.{1,80}")
+"""A register of the CPU model that KVM refuses, most of all inside another machine; QEMU aborts after these words."""
 SIGABRT: Final = 6
 SIGKILL: Final = 9
 SHOWN: Final = 500
@@ -77,6 +79,8 @@ def _dead(state: State, exited: Exited) -> Ending:
         return Ending(Cause.GUEST_SHUTDOWN, "the guest powered itself off")
     if state.phase is Phase.STARTING:
         how = exited.status or "status unknown"
+        if msr := _MSR.search(exited.stderr):
+            said = f"; QEMU said: {msr[0]}: KVM cannot give this CPU; change cpu.model or cpu.features"
         return Ending(Cause.START_FAILED, f"QEMU ended ({how}) before the guest ran{said}")
     return from_status(exited.status, exited.stderr)
 

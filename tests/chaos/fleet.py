@@ -22,10 +22,15 @@ BLANK = """
 type = "{machine}"
 accel = "{accel}"
 firmware-code = "{files}/halt.bin"
+[cpu]
+model = "qemu64"
 [memory]
 size = "16 MiB"
 """
-"""A machine whose firmware does nothing but rest: it is there in milliseconds, and costs nothing."""
+"""A machine whose firmware does nothing but rest: it is there in milliseconds, and costs nothing.
+
+Any host can give its CPU, and it needs no more.
+"""
 SECTOR = """
 [machine]
 type = "pc"

@@ -13,6 +13,8 @@ GUEST = """
 [machine]
 type = "pc"
 accel = "{accel}"
+[cpu]
+model = "qemu64"
 [memory]
 size = "16 MiB"
 [disk.root]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.harness import HEARTBEAT, IDLE, Site, alive, killed
+from tests.functional.harness import HEARTBEAT, IDLE, Site, alive, killed, under_kvm
 
 
 async def test_a_started_guest_runs_and_prints(beating: Site) -> None:
@@ -190,7 +190,7 @@ async def test_the_agent_is_asked_first_and_its_absence_costs_no_time(
 
 @pytest.mark.kvm
 async def test_a_guest_runs_under_kvm(empty: Site) -> None:
-    empty.guest("idle", IDLE.replace('"tcg"', '"kvm"') + '[cpu]\nmodel = "qemu64"\n')
+    empty.guest("idle", under_kvm(IDLE))
     await empty.start()
     await empty.run("guest-start", name="idle")
     assert (await empty.run("guest-qmp", name="idle", command="query-kvm"))["enabled"] is True

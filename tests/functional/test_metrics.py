@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics import parser
 
-from tests.functional.harness import DEADLINE, HEARTBEAT, IDLE, Site
+from tests.functional.harness import DEADLINE, HEARTBEAT, IDLE, Site, under_kvm
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 ACCEPT = b"Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n"
@@ -126,7 +126,7 @@ async def test_a_qemu_that_hangs_costs_its_own_figures_only(scraper: Scraper, em
 
 @pytest.mark.kvm
 async def test_what_kvm_counts_shows(scraper: Scraper, empty: Site) -> None:
-    empty.guest("fast", IDLE.replace("tcg", "kvm") + "[balloon]\nenabled = true\n")
+    empty.guest("fast", under_kvm(IDLE) + "[balloon]\nenabled = true\n")
     await empty.said("fast: definition added")
     await empty.run("guest-start", name="fast")
     await scraper.until(lambda: scraper.value("guest_kvm_exits_total", guest="fast") not in (None, 0))

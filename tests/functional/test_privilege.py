@@ -18,7 +18,7 @@ from qsup.preflight.opened import BOTH
 from qsup.proc.account import nameless
 from qsup.proc.tap import BRIDGE_HELPER, HELPER_PLACES
 from tests.functional import nbd
-from tests.functional.harness import HEARTBEAT, IDLE, Site, killed
+from tests.functional.harness import HEARTBEAT, IDLE, Site, killed, under_kvm
 from tests.functional.rfb import Viewer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run QEMU as another user")
@@ -96,7 +96,7 @@ async def test_kvm_is_opened_by_the_daemon_where_qemu_takes_it(
     """A QEMU that opens it itself is given access, for as long as it runs."""
     kvm, before = Path("/dev/kvm"), access(Path("/dev/kvm"))
     has = acl.rights(before, kvm.stat().st_uid, kvm.stat().st_gid, UID, nameless(UID).gids)
-    text = heartbeat(heartbeat_image).replace('"tcg"', '"kvm"')
+    text = under_kvm(heartbeat(heartbeat_image))
     empty.guest("heart", text + f'binary = "{newer_qemu_binary}"\n')
     empty.guest("older", text)
     await empty.start()

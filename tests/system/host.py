@@ -19,6 +19,8 @@ SOCKET: Final = "/run/qsup/control.sock"
 IDLE: Final = """
 [machine]
 accel = "{accel}"
+[cpu]
+model = "qemu64"
 [memory]
 size = "16 MiB"
 [stop]

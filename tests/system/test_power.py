@@ -9,6 +9,8 @@ from tests.system.host import Host
 SLOW = """
 [machine]
 accel = "{accel}"
+[cpu]
+model = "qemu64"
 [memory]
 size = "16 MiB"
 [stop]

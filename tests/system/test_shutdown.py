@@ -13,6 +13,8 @@ from tests.system.host import IDLE, Host, host
 HEART = """
 [machine]
 accel = "{accel}"
+[cpu]
+model = "qemu64"
 [memory]
 size = "16 MiB"
 [disk.root]

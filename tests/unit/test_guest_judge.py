@@ -17,6 +17,7 @@ from tests.unit.guest_states import LAUNCH, STATES, changed
 
 RUNNING = STATES[Phase.RUNNING]
 ASSERTION = "qemu-system-x86_64: ../hw/virtio/virtio.c:10: f: Assertion `vdev->vm_running' failed.\n"
+MSR = "qemu: error: failed to set MSR 0x10a to 0x69\nqemu: ../kvm.c:3183: f: Assertion `r' failed.\n"
 GLIB = "**\nERROR:../qom/object.c:711:object_new: assertion failed: (type != NULL)\nBail out!\n"
 
 
@@ -42,6 +43,12 @@ def with_launch(state: State = RUNNING, **changes: object) -> State:
         (RUNNING, Exited(None, ""), Cause.UNKNOWN, "only to its parent"),
         (RUNNING, Exited(ExitStatus("signal", 9), "", oom="no memory"), Cause.OUT_OF_MEMORY, "no memory"),
         (STATES[Phase.STARTING], Exited(ExitStatus("exit", 1), "qemu: no"), Cause.START_FAILED, "qemu: no"),
+        (
+            STATES[Phase.STARTING],
+            Exited(ExitStatus("signal", 6), MSR),
+            Cause.START_FAILED,
+            "QEMU said: error: failed to set MSR 0x10a to 0x69: KVM cannot give this CPU; change cpu.model",
+        ),
         (
             with_launch(shutdown_reason="host-signal"),
             Exited(ExitStatus("exit", 0), "qemu: terminating on signal 15 from pid 4711 (/bin/kill)\n"),
