@@ -265,6 +265,8 @@ time = false
 """
 BOOT_SECTOR: Final = """
 profile = ["{profile}"]
+[cpu]
+model = "qemu64"
 [memory]
 size = "64 MiB"
 [disk.root]

@@ -17,9 +17,11 @@ from typing import Final
 import pytest
 
 from tests.functional.boot_sector import assembled
-from tests.system.host import Host
+from tests.system.host import DEADLINE, Host
 
 HERD: Final = [f"g{number:02}" for number in range(20)]
+BOOTS: Final = 180.0
+"""Seconds for all of them to boot: in a machine that is one itself, KVM may take seconds for each."""
 BEATER: Final = """
 .intel_syntax noprefix
         ljmp    0, offset main
@@ -122,10 +124,10 @@ class Herd:
         lines = (self._directory / f"{name}.beats").read_text().split("\n")[:-1]
         return [(int(number, 16), int(second)) for number, second in map(str.split, lines)]
 
-    def lives_on(self) -> None:
+    def lives_on(self, deadline: float = DEADLINE) -> None:
         """Wait until every guest has beaten twice more."""
         before = {name: len(self.beats(name)) for name in HERD}
-        self.host.until(lambda: all(len(self.beats(name)) >= before[name] + 2 for name in HERD))
+        self.host.until(lambda: all(len(self.beats(name)) >= before[name] + 2 for name in HERD), deadline)
 
     def is_whole(self) -> None:
         """Zero lost, doubled, missed."""
@@ -158,7 +160,7 @@ def herd(shared_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     shared_host.qsup("start", "--all")
     shared_host.until(lambda: all((directory / f"{name}.beats").exists() for name in HERD))
     made = Herd(shared_host, directory)
-    made.lives_on()
+    made.lives_on(BOOTS)
     yield made
     shared_host.clear()
 
