@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qsup import __version__, clock, paths
+from qsup import __version__, clock, paths, rights
 from qsup.access.access import Access
 from qsup.alerts.alerts import Alerts
 from qsup.bus import Bus
@@ -52,7 +52,7 @@ def main() -> int:
     """Run the daemon until a signal ends it; return the exit status."""
     journal = log_to_where_stderr_leads()
     status = 0
-    _keep_inherited_fds()
+    rights.keep_inherited()
     try:
         given = command_line().parse_args(sys.argv[1:])
         where = _paths(given)
@@ -74,14 +74,6 @@ def main() -> int:
         if journal is not None:
             journal.close()
     return status
-
-
-def _keep_inherited_fds() -> None:
-    """Let no QEMU inherit what the daemon has inherited itself: it would hold it, say a lock, as long as it lives."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:
-            with contextlib.suppress(OSError):
-                os.set_inheritable(int(name), False)
 
 
 def command_line() -> argparse.ArgumentParser:

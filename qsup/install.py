@@ -27,6 +27,10 @@ NAMED: Final = {"sysusers": "sysusers.d/qsup.conf", "tmpfiles": "tmpfiles.d/qsup
 MAKE: Final = (("systemd-sysusers", "qsup.conf"), ("systemd-tmpfiles", "--create", "qsup.conf"))
 READ: Final = (("journalctl", "--update-catalog"), ("systemctl", "daemon-reload"))
 """What has systemd make users and directories, and what has it read the rest."""
+SPAWNER: Final = "qsup-spawn."
+"""How the names of the spawner's units begin."""
+PROGRAMS: Final = ("qsup", "qsupd", "qsup-spawn")
+"""What the units execute."""
 _PROGRAM: Final = re.compile(r"/usr/bin/(?=qsupd?\b)")
 
 
@@ -34,6 +38,9 @@ def install(config: Path) -> int:
     """Write the files and have systemd read them; return the exit status. Raises QsupError."""
     _needs_root()
     programs = Path(sys.argv[0]).absolute().parent
+    for name in PROGRAMS:
+        if not (programs / name).exists():
+            raise UsageError(f"the units need {name} beside {sys.argv[0]}, and there is no {programs / name}")
     try:
         for path, text in _files(programs):
             _write(path, text)
@@ -55,6 +62,9 @@ def uninstall() -> int:
     units = [path.name for path in gone if path.parent.name == "system"]
     if units:
         _run_where_systemd_runs(("systemctl", "disable", *units))
+    if spawner := [unit for unit in units if unit.startswith(SPAWNER)]:
+        # Whoever has stopped the daemon may not know of this, and no guest ends by it.
+        _run_where_systemd_runs(("systemctl", "stop", *spawner))
     for path in gone:
         path.unlink()
         _say(f"removed {path}")

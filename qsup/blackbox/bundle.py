@@ -20,10 +20,10 @@ from qsup.blackbox.core import Core
 from qsup.blackbox.redact import Redaction
 from qsup.blackbox.rings import Remembered
 from qsup.cause import Cause
-from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.secrets import secrets_of, without_secrets
 from qsup.spec.written import document, said
+from qsup.status import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qsup.proc.status import ExitStatus
+    from qsup.status import ExitStatus
 
 DUMPING: Final = frozenset(
     {

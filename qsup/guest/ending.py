@@ -20,7 +20,7 @@ from qsup.spec.policy import Restart
 if TYPE_CHECKING:
     from qsup.guest.state import State
     from qsup.guest.turn import Turn
-    from qsup.proc.status import ExitStatus
+    from qsup.status import ExitStatus
 
 
 def process_ended(turn: Turn, exited: Exited) -> None:

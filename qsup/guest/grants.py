@@ -202,6 +202,11 @@ def _held(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _refused(path: str, account: Account, rights: int, error: OSError) -> str:
+    if error.errno == errno.EROFS:
+        return (
+            f"{path}: user {account.name}, who runs QEMU, cannot be given access to what is mounted read-only, as all "
+            "of /usr and /boot is for qsupd.service; let everybody read it, or keep a copy elsewhere"
+        )
     if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
         return f"{path}: user {account.name} cannot be given access: {error.strerror}"
     words = "".join(

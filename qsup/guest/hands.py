@@ -16,8 +16,9 @@ from qsup.argv.invocation import AGENT_FILE
 from qsup.errors import QmpError, QmpMute, QmpUnanswered, QsupError
 from qsup.events import Kind
 from qsup.guest import inputs
+from qsup.guest.adopt import adopt
 from qsup.guest.judge import SIGKILL
-from qsup.guest.launch import adopt, forget_older, launch, write_helpers, write_scope
+from qsup.guest.launch import forget_older, launch, write_helpers, write_scope
 from qsup.guest.line import Line, belated, budget
 from qsup.guest.panic import panic_message
 from qsup.guest.recorder import Recorder
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from qsup.guest.operations import Operations
     from qsup.guest.running import Running
     from qsup.guest.state import State
-    from qsup.proc.status import ExitStatus
     from qsup.qmp.session import QmpEvent
     from qsup.spec.model import GuestSpec
+    from qsup.status import ExitStatus
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qsup.proc.bounded import Keeper
     from qsup.proc.identity import Identity
     from qsup.proc.process import Process
-    from qsup.proc.status import ExitStatus
+    from qsup.status import ExitStatus
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import msgspec
 from qsup.cause import Cause
 from qsup.guest.state import Launch, Leave
 from qsup.phase import Verb
-from qsup.proc.status import ExitStatus
+from qsup.status import ExitStatus
 
 
 class Command(msgspec.Struct, frozen=True):

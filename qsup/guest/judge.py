@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qsup.guest.inputs import Exited
     from qsup.guest.state import Launch, State
-    from qsup.proc.status import ExitStatus
+    from qsup.status import ExitStatus
 
 _SIGNAL: Final = re.compile(r"terminating on signal (\d{1,2})(?: from pid (\d{1,10}) \((.{0,64}?)\))?")
 """QEMU's words as it leaves because of a signal (``qemu_kill_report`` in its ``system/runstate.c``)."""

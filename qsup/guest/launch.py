@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from qsup import endpoint
 from qsup.argv.build import build
 from qsup.argv.invocation import LOCK_FD, MADE, QEMU_LOG, QMP_FILE, LaunchContext
-from qsup.errors import LaunchError, QsupError, RecordError
+from qsup.errors import LaunchError, RecordError
 from qsup.events import Kind
 from qsup.firmware import with_firmware
 from qsup.guest import record
@@ -32,10 +33,10 @@ from qsup.proc import lock
 from qsup.proc.account import confined
 from qsup.proc.follow import Speaker
 from qsup.proc.helper import make_home
-from qsup.proc.identity import command_line, find_holder, identify, is_of_another
-from qsup.proc.memory import policy_of_children
+from qsup.proc.identity import find_holder, identify
 from qsup.proc.process import Process
 from qsup.proc.tap import open_tap
+from qsup.spawn.order import Memory
 from qsup.spec import codec
 from qsup.spec.numbers import numbers
 
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from qsup.guest.host import Host
     from qsup.proc.identity import Identity
     from qsup.spec.model import GuestSpec
-    from qsup.spec.tables.limits import Limits
 
 log = logging.getLogger(__name__)
 
@@ -174,26 +174,42 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
                 )
                 record.write(host.launch_file(spec.name), written)
                 if made.helpers:
+                    undo.push_async_callback(reclaim, (), run_dir, search=host.paths.guest_runtime(spec.name))
                     undo.push_async_callback(helpers.end)
                     fds |= await helpers.start(made.helpers, ours, plan.account)
                     written = msgspec.structs.replace(written, helpers=tuple(helpers.records.values()))
                     record.write(host.launch_file(spec.name), written)
-                with policy_of_children(spec.limits.numa_policy, _numa_mask(spec)):
-                    process = Process.spawn(words, fds, token, made.environment)
+                undo.push_async_callback(_end_unseen, host.lock_file(spec.name), token)
+                memory = Memory(spec.limits.numa_policy, _numa_mask(spec))
+                process = Process.spawn(words, fds, token, made.environment, memory)
                 undo.pop_all()
             except OSError as error:
                 raise LaunchError(f"cannot prepare the launch: {error}") from error
-    written = _identified(host, spec.name, written, process.identity)
+    written = identified(host, spec.name, written, process.identity)
     placing = Placing(spec, host.scopes, process, helpers.processes)
     running = Running(process, written, spec, run_dir, helpers, placing, Kept(host.store, token))
-    return _watched(running, host, anew=True), qmp
+    return watched(running, host, anew=True), qmp
+
+
+async def _end_unseen(lock_file: Path, token: str) -> None:
+    """End a QEMU of this launch whose spawner has not lived to tell of it: it would hold the lock for good."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(LOCK_PATIENCE):
+            while lock.is_held(lock_file):
+                pid, of = find_holder(lock_file) or (0, "")
+                if of == token and (process := Process.adopt(identify(pid, token))) is not None:
+                    process.signal(signal.SIGKILL)
+                    await process.wait()
+                    process.close()
+                # Between fork and exec a process cannot be recognised; that lasts for a few milliseconds.
+                await asyncio.sleep(0.01)
 
 
 def _numa_mask(spec: GuestSpec) -> frozenset[int]:
     return numbers(spec.limits.numa_mask) if spec.limits.numa_mask is not None else frozenset()
 
 
-def _identified(
+def identified(
     host: Host, name: str, written: record.LaunchRecord, identity: Identity
 ) -> record.LaunchRecord:
     """Complete the record by the process. Without that the next daemon still finds it, by its lock and its token."""
@@ -205,7 +221,7 @@ def _identified(
     return complete
 
 
-def _watched(running: Running, host: Host, *, anew: bool) -> Running:
+def watched(running: Running, host: Host, *, anew: bool) -> Running:
     """Keep small what this QEMU writes, and hear what it says; ``anew``: it has just been started."""
     speaker = Speaker(running.spec.name, running.process.pid)
     host.keeper.watch(running.run_dir / STDERR, speaker, anew=anew)
@@ -254,63 +270,6 @@ def discard(host: Host, name: str) -> None:
     shutil.rmtree(host.paths.guest_runtime(name), ignore_errors=True)
 
 
-async def adopt(spec: GuestSpec, host: Host) -> tuple[Running | None, str | None]:
-    """The guest's last process in this boot, alive or not; what was wrong with the record of it."""
-    trouble = None
-    try:
-        written = record.read_launch(host.launch_file(spec.name))
-    except RecordError as error:
-        written, trouble = None, str(error)
-    if written is not None and written.identity is not None:
-        if is_of_another(written.identity.pid, host.lock_file(spec.name)):
-            return (
-                None,
-                f"pid {written.identity.pid} of its record is a QEMU of other directories; it is not touched",
-            )
-        process = _take(written.identity, host)
-    else:
-        process, written = await _search(spec, host, written)
-    if written is None or process is None:
-        await _reclaim(spec, host, written, search=trouble is not None)
-    if written is None or written.identity is None or written.boot_id != host.boot_id:
-        return None, trouble
-    run_dir = host.run_dir(spec.name, written.token)
-    helpers = Helpers(spec.name, run_dir, written.token, host.keeper)
-    launched, last = _launched_spec(written, spec), process or Process.gone(written.identity)
-    placing = Placing(launched, host.scopes, last, helpers.processes, written.scope, _limits(written))
-    kept = Kept(host.store, written.token)
-    running = Running(last, written, launched, run_dir, helpers, placing, kept)
-    if process is None:
-        return running, trouble
-    helpers.adopt(written.helpers, host.paths.guest_runtime(spec.name))
-    return _watched(running, host, anew=False), trouble
-
-
-def _limits(written: record.LaunchRecord) -> Limits | None:
-    """What held for the processes of a launch, if an edit had changed it."""
-    with contextlib.suppress(RecordError):
-        return None if written.limits == record.NOTHING else codec.decode_limits(bytes(written.limits))
-    return None
-
-
-def _take(identity: Identity, host: Host) -> Process | None:
-    """The process of a record, by what systemd has kept of it, or else as long as the kernel knows it."""
-    kept = Kept(host.store, identity.token)
-    process = Process.kept(identity, kept.process())
-    if process is None and (process := Process.adopt(identity)) is not None:
-        kept.keep_process(process.pidfd)
-    return process
-
-
-async def _reclaim(spec: GuestSpec, host: Host, written: record.LaunchRecord | None, *, search: bool) -> None:
-    """End what is left of the helpers of a QEMU that is gone."""
-    kept = () if written is None or written.boot_id != host.boot_id else written.helpers
-    search = search or any(one.identity is None for one in kept)
-    runtime = host.paths.guest_runtime(spec.name)
-    run_dir = runtime / (written.token if written is not None else "")
-    await reclaim(kept, run_dir, search=runtime if search else None)
-
-
 def write_scope(host: Host, running: Running) -> None:
     """Write down where the processes are now, and how they are limited."""
     placing = running.placing
@@ -328,55 +287,3 @@ def write_helpers(host: Host, running: Running) -> None:
     helpers = tuple(running.helpers.records.values())
     running.record = msgspec.structs.replace(running.record, helpers=helpers)
     record.write(host.launch_file(running.spec.name), running.record)
-
-
-async def _search(
-    spec: GuestSpec, host: Host, written: record.LaunchRecord | None
-) -> tuple[Process | None, record.LaunchRecord | None]:
-    """Look for a QEMU that no record tells of: the last daemon died while it launched it, or the record is torn."""
-    lock_file = host.lock_file(spec.name)
-    if not lock_file.exists():
-        return None, written
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOCK_PATIENCE):
-            while lock.is_held(lock_file):
-                holder = find_holder(lock_file)
-                if holder is not None:
-                    return _found(spec, host, *holder)
-                # Between fork and exec a process cannot be recognised; that lasts for a few milliseconds.
-                await asyncio.sleep(0.01)
-    return None, written
-
-
-def _found(
-    spec: GuestSpec, host: Host, pid: int, token: str
-) -> tuple[Process | None, record.LaunchRecord | None]:
-    try:
-        identity, argv = identify(pid, token), tuple(command_line(pid))
-    except OSError:
-        return None, None
-    written = record.LaunchRecord(
-        boot_id=host.boot_id,
-        token=token,
-        accel="unknown",
-        argv=argv,
-        spec=msgspec.Raw(codec.encode(spec)),
-        helpers=_planned(spec, host, token),
-    )
-    return _take(identity, host), _identified(host, spec.name, written, identity)
-
-
-def _planned(spec: GuestSpec, host: Host, token: str) -> tuple[record.HelperRecord, ...]:
-    """The helpers that a launch without a record has most likely; who they are is found out by their marks."""
-    try:
-        helpers = invocation(spec, host, token).helpers
-    except QsupError:
-        return ()
-    return tuple(record.HelperRecord(helper=helper) for helper in helpers)
-
-
-def _launched_spec(written: record.LaunchRecord, current: GuestSpec) -> GuestSpec:
-    try:
-        return codec.decode(bytes(written.spec))
-    except RecordError:
-        return current

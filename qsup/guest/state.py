@@ -11,7 +11,7 @@ import msgspec
 
 from qsup.cause import Cause
 from qsup.phase import Phase, Wanted
-from qsup.proc.status import ExitStatus
+from qsup.status import ExitStatus
 
 STANDING: Final = frozenset({"shutdown", "guest-panicked", "internal-error", "io-error", "watchdog"})
 """Run states in which QEMU itself has stopped the vCPUs."""

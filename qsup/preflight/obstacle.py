@@ -75,6 +75,12 @@ def unusable(path: Path, file: str, kinds: Kinds, *, write: bool = False) -> Ite
         yield Obstacle(path, f"{file} is no {' or '.join(kinds.values())}")
     elif not os.access(file, os.R_OK):
         yield Obstacle(path, f"{file} cannot be read by this user")
+    elif write and os.statvfs(file).f_flag & os.ST_RDONLY:
+        yield Obstacle(
+            path,
+            f"{file} lies on what is mounted read-only, as all of /usr and /boot is for qsupd.service; "
+            "keep it elsewhere, or write read-only = true",
+        )
     elif write and not os.access(file, os.W_OK):
         yield Obstacle(
             path, f"{file} cannot be written by this user; make it writable, or write read-only = true"

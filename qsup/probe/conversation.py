@@ -9,15 +9,14 @@ import contextlib
 import math
 import os
 import select
-import signal
 import socket
-import subprocess
 import time
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from qsup.errors import LaunchError
+from qsup.spawn.child import Child
 from qsup.spec.problem import clipped
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ TALK_LIMIT: Final = 64 << 20
 """Bytes of a whole conversation; all that is asked comes to about 1 MB."""
 WORDS_LIMIT: Final = 4096
 """Bytes of what QEMU prints that are kept, the last ones."""
+MONITOR: Final = 3
+LEASE: Final = 4
+"""Numbers of fds that QEMU gets."""
 PATIENCE: Final = 2.0
 """Seconds that QEMU has to leave when told to, before it is killed."""
 ENVIRONMENT: Final = ("PATH", "QEMU_MODULE_DIR", "LD_LIBRARY_PATH")
@@ -86,24 +88,21 @@ class Conversation:
         self._sock, theirs = socket.socketpair()
         self._lease, end = socket.socketpair()
         with theirs, end:
-            fd = theirs.fileno()
-            monitor = ["-chardev", f"socket,id=probe,fd={fd}", "-mon", "chardev=probe,mode=control"]
+            monitor = ["-chardev", f"socket,id=probe,fd={MONITOR}", "-mon", "chardev=probe,mode=control"]
             # It waits for a guest that never comes, and ends by itself once nobody is left who could send one.
-            lease = ["-incoming", f"fd:{end.fileno()}"]
+            lease = ["-incoming", f"fd:{LEASE}"]
+            fds = {MONITOR: theirs.fileno(), LEASE: end.fileno()}
             try:
-                self._process = subprocess.Popen(
-                    [binary, *options, *monitor, *lease],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                    pass_fds=[fd, end.fileno()], start_new_session=True, cwd="/",
-                    env=environment(),
-                )  # fmt: skip
-            except OSError as error:
+                self._process, output = Child.printing(
+                    [binary, *options, *monitor, *lease], environment(), fds, errors=True
+                )
+            except LaunchError:
                 self._sock.close()
                 self._lease.close()
-                raise LaunchError(f"cannot execute {binary}: {error.strerror}") from error
-        self._output = cast("IO[bytes]", self._process.stdout)
+                raise
+        self._output = open(output, "rb", buffering=0)  # noqa: SIM115 - closed as the conversation is left
         self._sock.setblocking(False)
-        os.set_blocking(self._output.fileno(), False)
+        os.set_blocking(output, False)
 
     @property
     def pid(self) -> int:
@@ -122,14 +121,12 @@ class Conversation:
 
     def __exit__(self, trouble: type[BaseException] | None = None, *_: object) -> None:
         if trouble is None:
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            with contextlib.suppress(OSError):
                 self._sock.send(b'{"execute": "quit"}')
                 # It has next to nothing to print, so it cannot get stuck in that.
-                self._process.wait(timeout=PATIENCE)
-        if self._process.poll() is None:
-            # A wrapper script may have started QEMU beside itself.
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+                self._process.wait(PATIENCE)
+        # A wrapper script may have started QEMU beside itself.
+        self._process.end()
         self._output.close()
         self._sock.close()
         self._lease.close()
@@ -222,15 +219,12 @@ class Conversation:
 
     def _died(self) -> DiedError:
         """Why it hung up: it is given the time to end, so that its last words are there."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=self._bounds.left(PATIENCE))
+        status = self._process.wait(self._bounds.left(PATIENCE))
         self._listen()
-        status = self._process.returncode
         if status is None:
             return DiedError(self._told("closes QMP"))
-        return DiedError(
-            self._told(f"ends with status {status}" if status >= 0 else f"is ended by signal {-status}")
-        )
+        how = "ends with status" if status.how == "exit" else "is ended by signal"
+        return DiedError(self._told(f"{how} {status.number}"))
 
     def _nonsense(self, what: str) -> LaunchError:
         return LaunchError(

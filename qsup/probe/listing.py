@@ -5,18 +5,19 @@ QMP's schema names what it was built for. Nothing that is printed there is belie
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import select
-import signal
-import subprocess
-from typing import IO, TYPE_CHECKING, Final, cast
+from signal import SIGKILL
+from typing import TYPE_CHECKING, Final
 
 from qsup.errors import LaunchError
 from qsup.probe.conversation import environment
+from qsup.spawn.child import Child
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qsup.probe.conversation import Bounds
 
 LIMIT: Final = 1 << 16
@@ -33,23 +34,26 @@ def listed(binary: str, option: str, bounds: Bounds) -> frozenset[str]:
 
     Raises LaunchError if nobody waits for the answer any more.
     """
-    try:
-        process = subprocess.Popen(
-            [binary, option, "help"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            start_new_session=True, cwd="/", env=environment(),
-        )  # fmt: skip
-    except OSError:
-        return frozenset()
-    try:
-        with cast("IO[bytes]", process.stdout) as output:
-            said = _read(output.fileno(), bounds)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    words = frozenset(word.decode() for word in _WORD.findall(said))
+    words = frozenset(word.decode() for word in _WORD.findall(printed([binary, option, "help"], bounds)))
     return words if ALWAYS in words else frozenset()
+
+
+def printed(argv: Sequence[str], bounds: Bounds, *, errors: bool = False) -> bytes:
+    """What a program prints, with its errors or without; nothing if that is too much, or comes too late.
+
+    Raises LaunchError if nobody waits for the answer any more.
+    """
+    try:
+        child, output = Child.printing(argv, environment(), {}, errors=errors)
+    except LaunchError:
+        return b""
+    try:
+        return _read(output, bounds)
+    finally:
+        os.close(output)
+        # A program may have started others.
+        child.signal(SIGKILL)
+        child.end()
 
 
 def _read(fd: int, bounds: Bounds) -> bytes:

@@ -11,12 +11,14 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
+import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from qsup.argv.facts import HostFacts, Program
+from qsup.probe.conversation import Bounds
+from qsup.probe.listing import printed
 from qsup.probe.prober import Mark
 from qsup.spec.programs import ASSUMED, PASST, SWTPM, VIRTIOFSD, needed
 
@@ -73,18 +75,8 @@ class Programs:
 
 def _asked(path: str) -> frozenset[str]:
     """The long options that the program's help names; none if it does not tell."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        told = subprocess.run(
-            [path, "--help"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={"PATH": PATH, "LANG": "C.UTF-8"},
-            timeout=PATIENCE,
-            check=False,
-        )
-        return frozenset(option.decode() for option in _OPTION.findall(told.stdout))
-    return frozenset()
+    told = printed([path, "--help"], Bounds(time.monotonic() + PATIENCE), errors=True)
+    return frozenset(option.decode() for option in _OPTION.findall(told))
 
 
 def _described() -> list[str]:

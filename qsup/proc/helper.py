@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from qsup.proc.status import ExitStatus
+    from qsup.status import ExitStatus
 
 READY: Final = 10.0
 """Seconds in which a helper has to answer; each of them does within milliseconds."""

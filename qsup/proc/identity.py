@@ -26,6 +26,8 @@ EXEC_PATIENCE: Final = 50
 """Milliseconds for a process that is just being executed."""
 GONE: Final = -1
 """Stands for the pid of a process that has been reaped."""
+DELETED: Final = " (deleted)"
+"""What the kernel writes behind the path of an open file that has been removed."""
 HELPER: Final = "QSUP_HELPER"
 """The environment variable that names a helper: by its launch's run directory, and its own name in that."""
 _QMP_CHARDEV: Final = re.compile(r"socket,id=qsup-([0-9a-f]{16}),")
@@ -112,10 +114,13 @@ def is_of_another(pid: int, lock: Path) -> bool:
     A lock file that has been removed under it is still its own.
     """
     try:
-        held = Path(f"/proc/{pid}/fd/{LOCK_FD}").readlink()
-        return _token(command_line(pid)) is not None and str(held).removesuffix(
-            " (deleted)"
-        ) != os.path.realpath(lock)
+        # If the daemon that opened it had a mount namespace, which is gone, only the end of its path is left.
+        if _token(command_line(pid)) is None or _is_open(pid, lock):
+            return False
+        named = str(Path(f"/proc/{pid}/fd/{LOCK_FD}").readlink())
+        held = named.removesuffix(DELETED)
+        own = os.path.realpath(lock)
+        return held != own and not (named.endswith(DELETED) and own.endswith(held))
     except OSError:
         return False
 

@@ -13,9 +13,10 @@ import struct
 from typing import TYPE_CHECKING, Final, Self
 
 from qsup import clock
-from qsup.errors import LaunchError
 from qsup.proc.identity import GONE, Identity, identify, is_qemu, open_verified, pid_of
-from qsup.proc.status import ExitStatus
+from qsup.spawn.order import ANYWHERE, Memory, Order
+from qsup.spawn.spawn import reap, spawn
+from qsup.status import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,6 @@ ENVIRONMENT: Final = {
 """All that a process gets to see, beside ``TIME_ZONE``, a helper's mark and what a QEMU's invocation names."""
 TIME_ZONE: Final = "TZ"
 """Handed on if the daemon has it: a guest's local time is the daemon's."""
-ABOVE: Final = 64
-"""Fds to be handed over are first moved above all target numbers, so that no dup2 overwrites the source of the next."""
 
 # ioctl(pidfd, PIDFD_GET_INFO) of Linux 6.13, struct pidfd_info of 64 bytes; PIDFD_INFO_EXIT came with 6.15.
 _GET_INFO: Final = 3 << 30 | 64 << 16 | 0xFF << 8 | 11
@@ -42,10 +41,9 @@ STATUS_PATIENCE: Final = 5.0
 class Process:
     """One process, QEMU or a helper. ``wait`` may be called once, ``close`` always has to be."""
 
-    def __init__(self, identity: Identity, pidfd: int, *, child: bool) -> None:
+    def __init__(self, identity: Identity, pidfd: int) -> None:
         self.identity = identity
         self._pidfd = pidfd
-        self._child = child
 
     @property
     def pid(self) -> int:
@@ -54,34 +52,28 @@ class Process:
 
     @classmethod
     def spawn(
-        cls, argv: Sequence[str], fds: Mapping[int, int], token: str, more: Mapping[str, str] | None = None
+        cls,
+        argv: Sequence[str],
+        fds: Mapping[int, int],
+        token: str,
+        more: Mapping[str, str] | None = None,
+        memory: Memory = ANYWHERE,
     ) -> Self:
         """Execute ``argv`` in a session of its own with exactly the given fds (target number → our fd).
 
         ``more`` is added to its environment. Raises LaunchError if the binary cannot be executed.
         """
-        with contextlib.ExitStack() as stack:
-            actions = []
-            for target, source in sorted(fds.items()):
-                moved = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, ABOVE)
-                stack.callback(os.close, moved)
-                actions.append((os.POSIX_SPAWN_DUP2, moved, target))
-            zone = os.environ.get(TIME_ZONE)
-            try:
-                pid = os.posix_spawn(
-                    argv[0], list(argv), {**ENVIRONMENT, **({TIME_ZONE: zone} if zone else {}), **(more or {})},
-                    file_actions=actions, setsid=True, setsigmask=[], setsigdef=CATCHABLE,
-                )  # fmt: skip
-            except OSError as error:
-                raise LaunchError(f"cannot execute {argv[0]}: {error.strerror}") from error
-        # A child that nobody has waited for keeps its pid, so neither call can hit a stranger.
-        return cls(identify(pid, token), os.pidfd_open(pid), child=True)
+        zone = os.environ.get(TIME_ZONE)
+        environment = {**ENVIRONMENT, **({TIME_ZONE: zone} if zone else {}), **(more or {})}
+        born = spawn(Order.of(argv, environment, fds, memory), tuple(fds.values()))
+        # Whoever is its parent has not reaped it, so this cannot be a stranger's pid.
+        return cls(identify(born.pid, token), born.pidfd)
 
     @classmethod
     def adopt(cls, identity: Identity, proof: Callable[[Identity], bool] = is_qemu) -> Self | None:
         """The very process, alive or just ended; None if it is gone. ``proof`` says by what it is recognised."""
         pidfd = open_verified(identity, proof)
-        return None if pidfd is None else cls(identity, pidfd, child=False)
+        return None if pidfd is None else cls(identity, pidfd)
 
     @classmethod
     def kept(cls, identity: Identity, pidfd: int | None) -> Self | None:
@@ -89,14 +81,14 @@ class Process:
         if pidfd is None or identity.boot_id != clock.boot_id():
             return None
         if pid_of(pidfd) in (identity.pid, GONE):
-            return cls(identity, pidfd, child=False)
+            return cls(identity, pidfd)
         os.close(pidfd)
         return None
 
     @classmethod
     def gone(cls, identity: Identity) -> Self:
         """A process that has ended, and of which nobody has kept anything."""
-        return cls(identity, -1, child=False)
+        return cls(identity, -1)
 
     @property
     def pidfd(self) -> int:
@@ -113,7 +105,7 @@ class Process:
         return bool(poll.poll(0))
 
     async def wait(self) -> ExitStatus | None:
-        """Wait for the end; return the status, or None as long as the kernel does not tell it to a stranger."""
+        """Wait for the end; return the status, or None as long as neither its parent nor the kernel tells it."""
         if self._pidfd < 0:
             return None
         loop = asyncio.get_running_loop()
@@ -123,21 +115,11 @@ class Process:
             await ended
         finally:
             loop.remove_reader(self._pidfd)
-        return self._reap() if self._child else self._told()
-
-    def _told(self) -> ExitStatus | None:
+        if (status := reap(self._pidfd)) is not None:
+            return status
         with contextlib.suppress(OSError):
             return _exit_info(self._pidfd)
         return None
-
-    def _reap(self) -> ExitStatus | None:
-        try:
-            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            return self._told()
-        if result is None:
-            return None
-        return ExitStatus("exit" if result.si_code == os.CLD_EXITED else "signal", result.si_status)
 
     async def late_status(self, patience: float = STATUS_PATIENCE) -> ExitStatus | None:
         """The status of an adopted process, once its parent has reaped it; None if that takes too many seconds."""
@@ -178,11 +160,6 @@ class Process:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-CATCHABLE: Final = [
-    number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
-]
 
 
 def _exit_info(pidfd: int) -> ExitStatus | None:

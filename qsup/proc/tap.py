@@ -9,6 +9,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
+from qsup import rights
 from qsup.errors import LaunchError
 from qsup.proc import tool
 
@@ -66,7 +67,7 @@ async def _bridged(tap: Tap, ours: ExitStack) -> int:
             raise LaunchError(f"no tap on the bridge {tap.bridge}: {said or f'{BRIDGE_HELPER}: {status}'}")
         here.setblocking(False)
         try:
-            _, fds, _, _ = socket.recv_fds(here, 1, 1, socket.MSG_CMSG_CLOEXEC)
+            fds = rights.receive(here, 1, 1).fds
         except BlockingIOError:
             fds = []
     if not fds:

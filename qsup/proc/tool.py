@@ -9,8 +9,9 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from qsup.errors import LaunchError
-from qsup.proc.process import CATCHABLE, ENVIRONMENT
-from qsup.proc.status import ExitStatus
+from qsup.proc.process import ENVIRONMENT
+from qsup.spawn.child import Child
+from qsup.status import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,79 +47,49 @@ async def run(
             ours.callback(os.close, source)
             os.pwrite(source, given, 0)
         with output.writer() as writer:
-            child = _Child(_spawned(argv, environment, {0: source, 1: writer, 2: writer}))
+            child = Child(argv, environment, {0: source, 1: writer, 2: writer})
         return await _ended(child, argv[0], deadline), output.end()
 
 
-async def _ended(child: _Child, name: str, deadline: float) -> ExitStatus:
+async def _ended(child: Child, name: str, deadline: float) -> ExitStatus:
     try:
         async with asyncio.timeout(deadline):
-            await child.end()
+            await _end(child)
     except TimeoutError:
         child.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                await child.end()
+                await _end(child)
         child.signal(signal.SIGKILL)
         raise LaunchError(f"{name} took longer than {deadline:g} s and was killed") from None
     finally:
-        status = await child.reaped()
+        status = await _reaped(child)
     return status
 
 
-def _spawned(argv: Sequence[str], environment: Mapping[str, str], fds: Mapping[int, int]) -> int:
-    """The pid of the command; asyncio's own way of starting a child would start a thread for each."""
-    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in fds.items()]
+async def _end(child: Child) -> None:
+    """Wait until it has ended."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(child.pidfd, lambda: None if ended.done() else ended.set_result(None))
     try:
-        return os.posix_spawn(
-            argv[0], list(argv), {name: value.encode() for name, value in environment.items()},
-            file_actions=actions, setsid=True, setsigmask=[], setsigdef=CATCHABLE,
-        )  # fmt: skip
-    except OSError as error:
-        raise LaunchError(f"cannot execute {argv[0]}: {error.strerror}") from error
+        await ended
+    finally:
+        loop.remove_reader(child.pidfd)
 
 
-class _Child:
-    """A command that leads a session of its own; until ``reaped`` its pid and its group can be nobody else's."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._pidfd = os.pidfd_open(pid)
-
-    async def end(self) -> None:
-        """Wait until it has ended."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._pidfd, lambda: None if ended.done() else ended.set_result(None))
-        try:
-            await ended
-        finally:
-            loop.remove_reader(self._pidfd)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it and to all that it has started and that is still of its group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid, number)
-
-    async def reaped(self) -> ExitStatus:
-        """Its status; one that still runs is killed first."""
-        try:
-            status = self._status()
-            if status is None:
-                self.signal(signal.SIGKILL)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(DEATH):
-                        await self.end()
-                status = self._status()
-            return status or ExitStatus("signal", signal.SIGKILL)
-        finally:
-            os.close(self._pidfd)
-
-    def _status(self) -> ExitStatus | None:
-        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
-        if result is None:
-            return None
-        return ExitStatus("exit" if result.si_code == os.CLD_EXITED else "signal", result.si_status)
+async def _reaped(child: Child) -> ExitStatus:
+    """Its status; one that still runs is killed first."""
+    try:
+        if (status := child.wait()) is None:
+            child.signal(signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DEATH):
+                    await _end(child)
+            status = child.wait()
+        return status or ExitStatus("signal", signal.SIGKILL)
+    finally:
+        child.close()
 
 
 class _Output:

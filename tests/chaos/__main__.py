@@ -25,7 +25,8 @@ def main() -> int:
     if qemu is None:
         print("qemu-system-x86_64 is not installed", file=sys.stderr)
         return 77
-    print(f"a storm of {options.minutes:g} minutes, seed {seed}", flush=True)
+    kind = "without" if seed % 2 else "with"
+    print(f"a storm of {options.minutes:g} minutes, seed {seed}, {kind} a spawner", flush=True)
     with tempfile.TemporaryDirectory(prefix="storm") as root:
         storm = Storm(Path(root), qemu, seed)
         try:

@@ -36,6 +36,10 @@ class Verdict:
         )
 
 
+BY_A_DEED = (Verdict("qemu-signal"), Verdict("qemu-exit"), Verdict("guest-shutdown"))
+"""How a QEMU may have ended whose daemon died between the deed and the record of who had wanted it."""
+
+
 @dataclass
 class Account:
     """One guest's. What is not certain is a set of all that it may be."""
@@ -110,6 +114,8 @@ class Account:
                 self._told.add(False)
         if verb in ("stop", "kill", "restart"):
             self.may.append(Verdict("operator"))
+            if taken is None:
+                self.may += BY_A_DEED
             self._told.add(False)
         self.paused |= self._told
 

@@ -162,8 +162,23 @@ async def restarts_daemon(world: World, chance: Random) -> None:
         world.note("daemon: SIGTERM", "daemon left")
 
 
+async def kills_spawner(world: World, chance: Random) -> None:
+    """kill -9 what starts the daemon's processes, if it is not the daemon itself; the next one is there soon."""
+    if world.stage.spawner_socket is None:
+        return
+    name = world.some_guest(chance) if chance.random() < 0.5 else None
+    world.note("spawner: SIGKILL", "spawner killed")
+    world.nothing_starts()
+    await world.strike(world.stage.spawner, signal.SIGKILL, wait=2.0)
+    if name is not None:
+        await _strike(world, name, chance.choice([*BY_SIGNAL]))
+    await world.stage.have_spawner()
+
+
 async def arms(world: World, chance: Random) -> None:
     """Have the daemon die at one of its points, among those that have been struck the least."""
+    # There are points that the spawner passes, and then it is that which dies.
+    world.nothing_starts()
     board = world.stage.board
     fewest = sorted(points.POINTS, key=lambda point: (board.deaths(point), chance.random()))[:8]
     passed = [point for point in fewest if board.passes(point)] or fewest
@@ -303,6 +318,7 @@ DEEDS: Final[dict[Deed, int]] = {
     kills_helper: 4,
     kills_daemon: 8,
     restarts_daemon: 3,
+    kills_spawner: 3,
     arms: 20,
     edits: 4,
     breaks_file: 2,

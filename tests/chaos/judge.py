@@ -30,6 +30,7 @@ def judged(
     yield from _wanted(account, view)
     yield from _causes(account, ends, unwatched=unwatched)
     yield from _undisturbed(account, view)
+    yield from _remembered(account, view)
 
 
 def _wanted(account: Account, view: View) -> Iterator[str]:
@@ -84,6 +85,13 @@ def _undisturbed(account: Account, view: View) -> Iterator[str]:
         yield f"nothing was done that ends it, and it was restarted {view['restarts']} times"
 
 
+def _remembered(account: Account, view: View) -> Iterator[str]:
+    before = account.view and account.view["last-end"]
+    now = view["last-end"]
+    if before and not account.forgetful and (now is None or now["at"] < before["at"]):
+        yield f"it has forgotten how it ended: {before['cause']} at {before['at']}"
+
+
 def told_ends(
     events: list[View], before: Mapping[str, View | None], views: Mapping[str, View]
 ) -> dict[str, list[View]]:
@@ -95,6 +103,6 @@ def told_ends(
     for name, view in views.items():
         last, earlier = view["last-end"], before.get(name)
         known = earlier["last-end"] if earlier else None
-        if last and (known is None or last["at"] != known["at"]):
+        if last and (known is None or last["at"] > known["at"]):
             ends.setdefault(name, []).append(last)
     return ends

@@ -78,15 +78,16 @@ class Leaks:
 
     def _processes(self, views: Mapping[str, View]) -> Iterator[str]:
         parents = descendants(self._stage.nursery)
-        known = {self._stage.life.pid}
+        starters = {self._stage.life.pid, self._stage.spawner}
+        known = starters.copy()
         for view in views.values():
             known |= {view["pid"], *view["helpers"].values()}
         for pid in parents:
             above = pid
             while above in parents and above not in known:
                 above = parents[above]
-            # What the daemon has started is known by itself; what others have started, by them.
-            if above not in known or (above == self._stage.life.pid and pid != above):
+            # What daemon and spawner have started is known by itself; what others have started, by them.
+            if above not in known or (above in starters and pid != above):
                 yield f"process {pid} belongs to nobody: {observe.words(pid)}"
 
     def _open(self, views: Mapping[str, View], clients: int) -> Iterator[str]:

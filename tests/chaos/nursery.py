@@ -4,8 +4,9 @@ A daemon so begun is ``qsupd`` as it would be executed, with every point of ``po
 of the time. The nursery is its parent, and adopts whatever it leaves behind, as the first process of a host does: no
 process can get lost unseen, and the runner is told how each has ended.
 
-Over the socket FD come messages ``{"argv": [...]}`` with two fds: one for stderr, one for reports. What goes back is
-``{"pid": N}`` for each, and ``{"ended": N, "status": S}`` for each process that was reaped.
+Over the socket FD come messages ``{"argv": [...], "spawner": PATH or null}`` with two fds: one for stderr, one for
+reports; with one fd, for stderr, the spawner itself is meant. What goes back is ``{"pid": N}`` for each, and
+``{"ended": N, "status": S}`` for each process that was reaped.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from qsup import daemon
+from qsup.spawn import server
+from qsup.spawn.spawn import SPAWNER
 from tests.chaos import points
 from tests.chaos.board import Board
 
@@ -43,7 +46,7 @@ def main() -> None:
         pid = os.fork()
         if not pid:
             channel.close()
-            begin(json.loads(data)["argv"], *fds)
+            begin(**json.loads(data), fds=fds)
         for fd in fds:
             os.close(fd)
         channel.send(json.dumps({"pid": pid}).encode())
@@ -62,19 +65,23 @@ def reap(channel: socket.socket) -> None:
         channel.send(json.dumps({"ended": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def begin(argv: list[str], stderr: int, reports: int) -> None:
-    """Be a daemon."""
+def begin(argv: list[str], spawner: str | None, fds: list[int]) -> None:
+    """Be a daemon, or a spawner."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     os.setsid()
+    stderr, *reports = fds
     os.dup2(stderr, 2, inheritable=False)
     os.close(stderr)
-    out = socket.socket(fileno=reports)
-    signal.signal(signal.SIGUSR1, lambda *_: report(out))
-    sys.argv = ["qsupd", *argv]
+    if reports:
+        out = socket.socket(fileno=reports[0])
+        signal.signal(signal.SIGUSR1, lambda *_: report(out))
+        if spawner is not None:
+            os.environ[SPAWNER] = spawner
+    sys.argv = [sys.argv[0], *argv]
     status = 70
     try:
-        status = daemon.main()
+        status = daemon.main() if reports else server.main()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

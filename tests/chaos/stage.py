@@ -69,8 +69,12 @@ class Life:
 class Stage:
     """``begin`` and ``end`` daemons; ``run`` what they take."""
 
-    def __init__(self, root: Path, qemu: str, guests: list[Guest]) -> None:
+    def __init__(self, root: Path, qemu: str, guests: list[Guest], *, has_spawner: bool) -> None:
         self.root = root
+        self.spawner_socket = root / "spawn.sock" if has_spawner else None
+        """Where the daemons' processes are started, if they do not do so themselves."""
+        self.spawner = 0
+        """The pid of what does it."""
         self.qemu = qemu
         self.guests = {guest.name: guest for guest in guests}
         self.config, self.runtime, self.state = root / "config", root / "run", root / "state"
@@ -117,6 +121,7 @@ class Stage:
                 )  # fmt: skip
             self._do(self._listen())
             try:
+                await self.have_spawner()
                 yield
             finally:
                 await self._clear()
@@ -156,6 +161,25 @@ class Stage:
 
     # Daemons
 
+    async def have_spawner(self) -> None:
+        """Have the daemons' spawner run, if they have one."""
+        if self.spawner_socket is None or self.spawner in descendants(self.nursery):
+            return
+        argv = ["--socket", str(self.spawner_socket)]
+        with self.spawner_log.open("ab") as log:
+            self._ask({"argv": argv, "spawner": None}, log.fileno())
+        async with asyncio.timeout(DEADLINE):
+            self.spawner = await self._born.get()
+
+    @property
+    def spawner_log(self) -> Path:
+        """What all spawners have said."""
+        return self.root / "spawner.log"
+
+    def _ask(self, request: dict[str, Any], *fds: int) -> None:
+        """Have the nursery start something."""
+        socket.send_fds(self._channel, [json.dumps(request).encode()], fds)
+
     async def begin(self) -> bool:
         """Start a daemon, and be its client; False if it ended before it was ready."""
         reader, writer = os.pipe()
@@ -163,7 +187,8 @@ class Stage:
         reports.setblocking(False)
         where = {"config": self.config, "runtime-dir": self.runtime, "state-dir": self.state}
         argv = [word for name, path in where.items() for word in (f"--{name}", str(path))]
-        socket.send_fds(self._channel, [json.dumps({"argv": argv}).encode()], [writer, theirs.fileno()])
+        spawner = None if self.spawner_socket is None else str(self.spawner_socket)
+        self._ask({"argv": argv, "spawner": spawner}, writer, theirs.fileno())
         os.close(writer)
         theirs.close()
         async with asyncio.timeout(DEADLINE):

@@ -60,12 +60,12 @@ class Outcome:
 
 
 class Storm:
-    """``run`` one of a seed; the same seed draws the same deeds."""
+    """``run`` one of a seed; the same seed draws the same deeds. With an even one a spawner starts all processes."""
 
     def __init__(self, root: Path, qemu: str, seed: int, names: tuple[str, ...] = ()) -> None:
         guests, self._left_out = fleet.fleet(names)
         self.seed = seed
-        self._stage = Stage(root, qemu, guests)
+        self._stage = Stage(root, qemu, guests, has_spawner=seed % 2 == 0)
         self._world = World(self._stage)
         self._leaks = Leaks(self._stage)
         self._heard = 0
@@ -118,6 +118,7 @@ class Storm:
             stage.room.free(place)
         for name in world.guests(is_fake=True):
             fake_qemu.set_modes(stage.places["fakes"] / name / "qemu", "")
+        await stage.have_spawner()
         await self._have_daemon()
         if any(account.file != "good" for account in world.accounts.values()):
             for name, account in world.accounts.items():
@@ -134,6 +135,8 @@ class Storm:
             world.accounts[name].rest(view)
         self._heard = 0
         stage.events.clear()
+        if stage.spawner_socket is not None and "Traceback" in stage.spawner_log.read_text(errors="replace"):
+            raise Broken(f"the spawner has fallen:\n{stage.spawner_log.read_text(errors='replace')}")
         log = "".join(stage.life.log)
         # A traceback of the daemon's begins a line; what a QEMU says is told within one.
         for word in (

@@ -16,7 +16,7 @@ from qemu.qmp import ExecuteError, QMPClient
 
 from qsup import endpoint
 from tests.chaos import observe
-from tests.chaos.account import Account
+from tests.chaos.account import Account, Verdict
 from tests.chaos.stage import Stage, descendants
 
 
@@ -54,6 +54,12 @@ class World:
         self.journal.append(line)
         if count:
             self.counts[count] += 1
+
+    def nothing_starts(self) -> None:
+        """What starts all processes may be gone in this step; whatever is just to be started fails."""
+        if self.stage.spawner_socket is not None:
+            for account in self.accounts.values():
+                account.may += (Verdict("start-failed"), Verdict("helper-died"))
 
     # Guests
 

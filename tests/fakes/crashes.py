@@ -10,13 +10,13 @@ from qsup.blackbox.core import Core
 from qsup.blackbox.rings import Rings
 from qsup.cause import Cause
 from qsup.events import Event, Kind
-from qsup.proc.status import ExitStatus
 from qsup.spec.base import HostPath
 from qsup.spec.model import GuestSpec
 from qsup.spec.tables.credential import Credential
 from qsup.spec.tables.disk import Disk
 from qsup.spec.tables.qemu import Qemu
 from qsup.spec.tables.serial import Serial
+from qsup.status import ExitStatus
 
 AT = 1_795_571_112.25
 """2026-11-25T01:45:12.250Z."""

@@ -27,9 +27,9 @@ from qsup.blackbox.shelf import Shelf
 from qsup.errors import QmpUnanswered
 from qsup.probe.prober import Prober
 from qsup.proc.identity import command_line
-from qsup.proc.status import ExitStatus
 from qsup.qmp.session import QmpSession
 from qsup.spec.tables.keeping import Crashes
+from qsup.status import ExitStatus
 from tests.fakes.crashes import AT, crash
 from tests.functional.harness import Site, killed
 

@@ -34,12 +34,14 @@ from qsup.importer.libvirt.domain import draft_of
 from qsup.importer.qemu import line as qemu_line
 from qsup.importer.settle import settle
 from qsup.phase import Phase, Verb
-from qsup.proc.status import ExitStatus
 from qsup.qmp.client import NotQmpError, decode
 from qsup.qmp.session import QmpSession, checked_event
 from qsup.qmp.unread import unread_events
+from qsup.spawn.order import MOST_FDS, Memory, Order
+from qsup.spawn.wire import Garbled, Request, receive
 from qsup.spec import codec
 from qsup.spec.load import load
+from qsup.status import ExitStatus
 from tests.unit.guest_states import LAUNCH, STATES, env
 
 Target = Callable[[bytes], None]
@@ -222,6 +224,18 @@ def qemu(data: bytes) -> None:
         settle(qemu_line.draft_of(shlex.split(data.decode(errors="replace"))))
 
 
+def spawner(data: bytes) -> None:
+    """What the spawner is asked for."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data[: 1 << 16])
+        theirs.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(Garbled):
+            request, _ = receive(ours, Request)
+            order = request.ordered()
+            assert order is None or all(0 <= target < MOST_FDS for target in order.targets)
+
+
 def _memory() -> str | None:
     """Where files cost no disk."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -265,8 +279,15 @@ LINE: Final = [
     b"qemu-system-x86_64 -enable-kvm -m 1G -smp 2 -drive file=/a,if=virtio -netdev user,id=n "
     b"-device virtio-net,netdev=n"
 ]
+ORDERS: Final = [
+    _json(Request()),
+    _json(
+        Request.of(Order.of(["/bin/a", "-b"], {"PATH": "/bin"}, {3: 1, 4: 2}, Memory("bind", frozenset({0}))))
+    ),
+]
 TARGETS: Final[dict[str, tuple[Target, list[bytes]]]] = {
     "control": (control, REQUESTS),
+    "spawner": (spawner, ORDERS),
     "qmp-lines": (qmp_lines, EVENTS),
     "qmp-unread": (qmp_unread, EVENTS),
     "qmp-session": (qmp_session, EVENTS),

@@ -92,9 +92,9 @@ class Host:
         (facts,) = json.loads(self.qsup("status", "--json", name))
         return facts
 
-    def main_pid(self) -> int:
-        """The daemon's pid; 0 if there is none."""
-        return int(self.show("qsupd.service", "MainPID"))
+    def main_pid(self, unit: str = "qsupd.service") -> int:
+        """The pid of the daemon, or of another unit; 0 if there is none."""
+        return int(self.show(unit, "MainPID"))
 
     def until(self, reached: Callable[[], bool], deadline: float = DEADLINE) -> None:
         """Look until something is so; each look asks a program, so nothing is gained by waiting in between."""

@@ -133,9 +133,9 @@ def files(here: Box) -> set[str]:
     return set(here.run("sh", "-c", f"find /etc /usr /var \\( {pruned} \\) -prune -o -print").splitlines())
 
 
-def main_pid(here: Box) -> str:
-    """The daemon's pid."""
-    return here.run("systemctl", "show", "--value", "-p", "MainPID", "qsupd")
+def main_pid(here: Box, unit: str = "qsupd") -> str:
+    """The pid of the daemon, or of another unit."""
+    return here.run("systemctl", "show", "--value", "-p", "MainPID", unit)
 
 
 def wait_for_beat(here: Box, above: int) -> None:
@@ -168,11 +168,12 @@ def test_a_guest_goes_on_through_upgrade_removal_and_purge(debian: Box) -> None:
     assert here.run("stat", "--format=%U", f"/proc/{pid}").strip() == "qsup-qemu"
     wait_for_beat(here, 0)
 
-    daemon = main_pid(here)
+    daemon, spawner = main_pid(here), main_pid(here, "qsup-spawn")
     last = beats(here)[-1]
     here.run("dpkg", "--install", "/test/higher.deb")
     assert f"version: {HIGHER}\n" in here.run("qsup", "version")
     assert main_pid(here) != daemon
+    assert main_pid(here, "qsup-spawn") == spawner, "the guests' parent stays"
     found = guest(here)
     assert (found["pid"], found["phase"], found["adopted"]) == (pid, "running", True)
     wait_for_beat(here, last)
@@ -188,7 +189,8 @@ def test_a_guest_goes_on_through_upgrade_removal_and_purge(debian: Box) -> None:
         f"these guests go on running, without anybody who watches, restarts or stops them:\n  heart (pid {pid})\n"
         in said
     )
-    here.fails("systemctl", "is-active", "qsupd")
+    for unit in ("qsupd.service", "qsupd.socket", "qsup-spawn.service", "qsup-spawn.socket"):
+        here.fails("systemctl", "is-active", unit)
     here.fails("test", "-e", "/usr/lib/qsup")
     said = here.run("dpkg", "--purge", "qsup")
     assert "guests that still run keep what they need in /var/lib/qsup/guests and /run/qsup: heart\n" in said
@@ -224,7 +226,8 @@ def test_a_wheel_is_installed_and_taken_away_again(packages: Path, tmp_path: Pat
             *("/opt/qsup/bin/pip", "install", "-q", "--no-index", "--find-links", "/wheels"),
             f"/wheel/qsup-{__version__}-py3-none-any.whl",
         )
-        here.run("ln", "-s", "/opt/qsup/bin/qsup", "/opt/qsup/bin/qsupd", "/usr/local/bin")
+        programs = (f"/opt/qsup/bin/{name}" for name in ("qsup", "qsupd", "qsup-spawn"))
+        here.run("ln", "-s", *programs, "/usr/local/bin")
         found = partial(here.run, "find", "/usr/local/lib", "/etc/systemd")
         before = found()
         here.run("qsupd", "--install")

@@ -197,8 +197,16 @@ def stop_and_start(here: Host) -> None:
     here.systemctl("start", "qsupd")
 
 
+def spawner_too(here: Host) -> None:
+    """What the guests' QEMUs are children of goes as well, first killed and then restarted beside the daemon."""
+    before = here.main_pid("qsup-spawn.service")
+    here.systemctl("kill", "--signal=KILL", "--kill-who=main", "qsup-spawn")
+    here.until(lambda: here.main_pid("qsup-spawn.service") not in (0, before))
+    here.systemctl("restart", "qsup-spawn.socket", "qsup-spawn.service", "qsupd.service")
+
+
 @pytest.mark.parametrize(
-    "what", [restart, kill, freeze, reexec, stop_and_start], ids=lambda what: what.__name__
+    "what", [restart, kill, freeze, reexec, stop_and_start, spawner_too], ids=lambda what: what.__name__
 )
 def test_no_guest_notices(what: Callable[[Host], None], herd: Herd) -> None:
     here, before = herd.host, herd.host.main_pid()

@@ -13,9 +13,9 @@ from qsup.guest.state import Descent, Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import MAINTENANCE, TIMERS, Env
 from qsup.phase import Phase, Verb, Wanted
-from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import RestartOn, RestartPolicy, Stop
+from qsup.status import ExitStatus
 
 LAUNCH = Launch(token="0123456789abcdef", pid=4711, accel="tcg", running_since=100.0, ready_after=0.0)
 SPEC = GuestSpec(name="web1")

@@ -14,7 +14,7 @@ import pytest
 from qsup.blackbox import figures, patience
 from qsup.blackbox.core import Core, Pattern, expand, locate
 from qsup.blackbox.patience import patiently
-from qsup.proc.status import ExitStatus
+from qsup.status import ExitStatus
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from qsup.guest.judge import completed, judge
 from qsup.guest.panic import panic_message
 from qsup.guest.state import Descent, Ending, Launch, State
 from qsup.phase import Phase, Wanted
-from qsup.proc.status import ExitStatus
+from qsup.status import ExitStatus
 from tests.unit.guest_states import LAUNCH, STATES, changed
 
 RUNNING = STATES[Phase.RUNNING]

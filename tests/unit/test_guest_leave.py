@@ -14,8 +14,8 @@ from qsup.guest.restore import wants_start
 from qsup.guest.state import Descent, Ending, Launch, Leave, State
 from qsup.guest.turn import BACKOFF, DEADLINE, HARD
 from qsup.phase import Phase, Verb, Wanted
-from qsup.proc.status import ExitStatus
 from qsup.spec.policy import Restart, Stop, StopMethod
+from qsup.status import ExitStatus
 from qsup.units import Duration
 from tests.unit.guest_states import STATES, changed, env, restarting, walk
 

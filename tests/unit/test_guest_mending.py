@@ -13,8 +13,8 @@ from qsup.guest.effects import Arm, AskAgent, Effect, Publish, Qmp, Signal, Spaw
 from qsup.guest.state import Launch
 from qsup.guest.turn import HELPERS
 from qsup.phase import Phase, Verb
-from qsup.proc.status import ExitStatus
 from qsup.spec.policy import Reaction, Restart, RestartOn, Stop, StopMethod
+from qsup.status import ExitStatus
 from qsup.units import Duration
 from tests.unit.guest_states import LAUNCH, STATES, changed, restarting, walk
 

@@ -79,7 +79,7 @@ def process() -> Iterator[Process]:
     """A process that stands for a QEMU."""
     with subprocess.Popen(["sleep", "1000"]) as sleep:
         identity = Identity(pid=sleep.pid, start_time=0, boot_id="", token="")
-        held = Process(identity, os.pidfd_open(sleep.pid), child=False)
+        held = Process(identity, os.pidfd_open(sleep.pid))
         yield held
         held.close()
         sleep.kill()

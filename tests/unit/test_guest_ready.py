@@ -19,13 +19,13 @@ from qsup.guest.state import Ill, Launch, State
 from qsup.guest.step import step
 from qsup.guest.turn import MAINTENANCE, READY, STAGE
 from qsup.phase import Phase, Verb, Wanted
-from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy
 from qsup.spec.tables.agent import Agent
 from qsup.spec.tables.hang import Hang, Stage
 from qsup.spec.tables.health import Health, HealthCheck
 from qsup.spec.tables.ready import Ready, ReadyCheck
+from qsup.status import ExitStatus
 from qsup.units import Duration
 from tests.unit.guest_states import LAUNCH, SPEC, STATES, changed, env, walk
 

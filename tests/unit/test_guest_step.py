@@ -30,8 +30,8 @@ from qsup.guest.step import step
 from qsup.guest.turn import BACKOFF, DEADLINE, ENDING, HARD, PRESS, REARM, RECONNECT, STABLE
 from qsup.guest.verbs import TABLE, Deed
 from qsup.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
-from qsup.proc.status import ExitStatus
 from qsup.spec.policy import Reaction, Restart, RestartOn, Stop, StopMethod
+from qsup.status import ExitStatus
 from qsup.units import Duration
 from tests.unit.guest_states import INPUTS, LAUNCH, STATES, changed, env, restarting, walk
 

@@ -19,11 +19,11 @@ from qsup.guest.effects import Arm, Cancel, Effect, Persist, Publish, Reply, Sig
 from qsup.guest.state import Launch, State
 from qsup.guest.step import step
 from qsup.phase import ALIVE, ASKABLE, Phase, Verb, Wanted
-from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, Restart, RestartOn, RestartPolicy
 from qsup.spec.tables.hang import Hang, Stage
 from qsup.spec.tables.ready import Ready, ReadyCheck
+from qsup.status import ExitStatus
 from qsup.units import Duration
 from tests.unit.guest_states import EVENTS, HELPERS, RUN_STATES, WATCHED, env
 

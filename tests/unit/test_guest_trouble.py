@@ -15,10 +15,10 @@ from qsup.guest.state import State
 from qsup.guest.step import step
 from qsup.guest.turn import CALM
 from qsup.phase import Phase
-from qsup.proc.status import ExitStatus
 from qsup.spec.model import GuestSpec
 from qsup.spec.policy import Reaction, Restart, RestartOn
 from qsup.spec.tables.watchdog import Watchdog, WatchdogAction, WatchdogModel
+from qsup.status import ExitStatus
 from tests.unit.guest_states import SPEC, STATES, changed, env, restarting, walk
 
 RUNNING = STATES[Phase.RUNNING]

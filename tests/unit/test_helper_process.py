@@ -21,7 +21,7 @@ from qsup.guest.record import HelperRecord
 from qsup.proc import helper as module
 from qsup.proc.helper import HelperProcess, connected, end
 from qsup.proc.identity import find_helpers, helper_name
-from qsup.proc.status import ExitStatus
+from qsup.status import ExitStatus
 
 TOKEN = "00112233445566ff"
 

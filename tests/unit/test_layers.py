@@ -36,7 +36,7 @@ LEAVES: Final = frozenset(
         "phase",
         "post",
     }
-    | {"role", "secret", "threads", "units"}
+    | {"rights", "role", "secret", "status", "threads", "units"}
 )
 """Modules that import nothing of the rest, only each other; the empty name is ``qsup`` itself."""
 
@@ -44,19 +44,20 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "spec": frozenset(),
     "argv": frozenset({"spec"}),
     "importer": frozenset({"spec", "argv"}),
-    "proc": frozenset({"argv"}),
+    "spawn": frozenset(),
+    "proc": frozenset({"argv", "spawn"}),
     "qmp": frozenset(),
     "dbus": frozenset(),
     "scope": frozenset({"spec", "proc", "dbus"}),
     "blackbox": frozenset({"spec", "argv", "proc", "qmp"}),
-    "probe": frozenset({"spec", "argv"}),
+    "probe": frozenset({"spec", "argv", "spawn"}),
     "firmware": frozenset({"spec", "argv"}),
     "preflight": frozenset({"spec", "argv", "proc", "scope", "probe", "firmware", "access"}),
     "checks": frozenset({"spec", "argv", "proc", "qmp"}),
     "vitals": frozenset({"spec", "argv", "proc", "qmp"}),
     "guest": frozenset(
-        {"spec", "argv", "proc", "qmp", "scope", "blackbox", "probe", "firmware", "preflight", "checks"}
-        | {"vitals"}
+        {"spec", "argv", "spawn", "proc", "qmp", "scope", "blackbox", "probe", "firmware", "preflight"}
+        | {"checks", "vitals"}
     ),
     "drill": frozenset({"spec", "argv", "qmp", "vitals", "guest"}),
     "history": frozenset({"spec"}),
@@ -154,6 +155,7 @@ WITH_IO: Final = frozenset(
         "checks.tcp",
         "checks.watch",
         "guest.actor",
+        "guest.adopt",
         "guest.hands",
         "guest.grants",
         "guest.kept",

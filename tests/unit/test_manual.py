@@ -19,6 +19,7 @@ from qsup.cli.arguments import command_line
 from qsup.daemon import command_line as daemon_command_line
 from qsup.errors import QsupError
 from qsup.phase import Verb
+from qsup.spawn.server import command_line as spawner_command_line
 from qsup.spec.keys import tables
 from qsup.spec.model import DaemonConfig, GuestSpec
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from qsup.spec.base import Section
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = ("qsup.1", "qsupd.8", "qsup.toml.5", "qsup-guest.5")
+PAGES: Final = ("qsup.1", "qsupd.8", "qsup-spawn.8", "qsup.toml.5", "qsup-guest.5")
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +81,14 @@ def test_every_command_is_told_with_each_of_its_options(manual: Path) -> None:
         assert f".It Cm {verb} " in text
 
 
-def test_every_option_of_the_daemon_is_told(manual: Path) -> None:
-    text = plain(manual / "qsupd.8")
-    for action in daemon_command_line()._actions:
+@pytest.mark.parametrize(
+    ("page", "parser"), [("qsupd.8", daemon_command_line()), ("qsup-spawn.8", spawner_command_line())]
+)
+def test_every_option_of_the_daemons_is_told(
+    page: str, parser: argparse.ArgumentParser, manual: Path
+) -> None:
+    text = plain(manual / page)
+    for action in parser._actions:
         assert all(f"Fl {name[1:]}" in text for name in action.option_strings)
 
 

@@ -74,7 +74,11 @@ class Host:
             stub.chmod(0o755)
         patch.setenv("PATH", str(binaries))
         patch.setattr(install, "PREFIX", self.prefix)
-        patch.setattr(sys, "argv", ["/opt/qsup/bin/qsupd"])
+        self.programs = directory / "opt"
+        self.programs.mkdir()
+        for name in install.PROGRAMS:
+            (self.programs / name).touch()
+        patch.setattr(sys, "argv", [str(self.programs / "qsupd")])
         patch.setattr("os.geteuid", lambda: 0)
         patch.setattr(install, "RUNS", directory)
 
@@ -90,8 +94,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 def test_install_writes_what_systemd_reads_with_the_programs_that_are_there(host: Host) -> None:
     assert install.install(host.config) == 0
     unit = (host.prefix / "systemd/system/qsupd.service").read_text()
-    assert "\nExecStart=/opt/qsup/bin/qsupd\n" in unit
+    assert f"\nExecStart={host.programs}/qsupd\n" in unit
     assert "/usr/bin/qsup" not in unit
+    spawner = (host.prefix / "systemd/system/qsup-spawn.service").read_text()
+    assert f"\nExecStart={host.programs}/qsup-spawn\n" in spawner
     for name in ("sysusers", "tmpfiles"):
         assert (host.prefix / f"{name}.d/qsup.conf").read_text() == (
             ROOT / f"systemd/qsup.{name}"
@@ -129,8 +135,9 @@ def test_uninstall_takes_away_what_install_wrote_and_nothing_else(host: Host) ->
     assert install.uninstall() == install.uninstall() == 0
     assert [path.name for path in host.prefix.rglob("*") if path.is_file()] == ["other.service"]
     assert list((host.config / "profiles").iterdir())
-    disable, *rest = host.calls()[told:]
+    disable, stop, *rest = host.calls()[told:]
     assert re.match(r"systemctl disable .*qsupd\.service", disable)
+    assert stop == "systemctl stop qsup-spawn.service qsup-spawn.socket"
     # Nobody is asked to make what is gone; the second time there is nothing to disable either.
     assert rest == ["journalctl --update-catalog", "systemctl daemon-reload"] * 2
 
@@ -141,6 +148,9 @@ def test_install_says_what_failed(host: Host, monkeypatch: pytest.MonkeyPatch) -
         install.install(host.config)
     monkeypatch.setattr(install, "PREFIX", Path("/proc/nonexistent"))
     with pytest.raises(QsupError, match=r"/proc/nonexistent.* cannot be written: No such file"):
+        install.install(host.config)
+    (host.programs / "qsup-spawn").unlink()
+    with pytest.raises(UsageError, match=r"the units need qsup-spawn beside .*/qsupd, and there is no "):
         install.install(host.config)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(UsageError, match="only root"):

@@ -16,7 +16,7 @@ from qsup.errors import LaunchError
 from qsup.proc import lock
 from qsup.proc.identity import find_holder, identify, is_qemu
 from qsup.proc.process import Process
-from qsup.proc.status import ExitStatus
+from qsup.status import ExitStatus
 
 TOKEN = "00112233445566ff"
 MARK = f"socket,id=qsup-{TOKEN},fd=4,server=on,wait=off"

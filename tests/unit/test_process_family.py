@@ -14,6 +14,7 @@ from qsup.proc import memory
 from qsup.proc.family import family
 from qsup.proc.identity import Identity
 from qsup.proc.process import Process
+from qsup.spawn import numa
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def parent() -> Iterator[tuple[subprocess.Popen[str], int, int]]:
 
 def held(pid: int) -> Process:
     identity = Identity(pid=pid, start_time=0, boot_id="", token="")
-    return Process(identity, os.pidfd_open(pid), child=False)
+    return Process(identity, os.pidfd_open(pid))
 
 
 def test_a_family_is_all_that_a_process_has_started(parent: tuple[subprocess.Popen[str], int, int]) -> None:
@@ -58,7 +59,7 @@ def test_a_family_is_all_that_a_process_has_started(parent: tuple[subprocess.Pop
 def test_children_get_a_numa_policy_and_the_parent_keeps_its_own() -> None:
     code = """
 import os, subprocess, sys
-from qsup.proc.memory import policy_of_children
+from qsup.spawn.numa import policy_of_children
 def policies(pid):
     return {line.split()[1] for line in open(f"/proc/{pid}/numa_maps")}
 source, to = os.pipe()
@@ -84,7 +85,7 @@ def test_a_node_that_is_not_there_is_told() -> None:
         pytest.skip("this kernel knows no NUMA")
     with (
         pytest.raises(OSError, match="the NUMA policy cannot be set: there is no such NUMA node"),
-        memory.policy_of_children("bind", {1000}),
+        numa.policy_of_children("bind", {1000}),
     ):
         pass
 
