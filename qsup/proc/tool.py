@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsup.errors import LaunchError
 from qsup.proc.process import ENVIRONMENT
-from qsup.spawn.child import Child
+from qsup.spawn.child import DEATH, Child
 from qsup.status import ExitStatus
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ FLOOD: Final = 1 << 20
 """Bytes that a command may write; one that writes more is not read any further, and so waits for its deadline."""
 PATIENCE: Final = 2.0
 """Seconds between SIGTERM and SIGKILL for a command that took too long."""
-DEATH: Final = 1.0
-"""Seconds that a killed command may take to go. One that hangs in the kernel is left to it."""
 
 
 async def run(
