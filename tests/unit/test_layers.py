@@ -6,6 +6,7 @@ Imports under ``if TYPE_CHECKING`` count as well: an arrow that points back is o
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -306,6 +307,22 @@ def only_os_strings(tree: ast.Module) -> bool:
 def test_no_arrow_points_back_and_what_is_pure_stays_pure() -> None:
     found = violations(dict(modules(PACKAGE)))
     assert not found, "\n".join(found)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circle(dict(modules(PACKAGE))) == []
+    assert circle({"a": "import qsup.b", "b": "def f():\n    from qsup import c", "c": "import qsup.a"}) != []
+
+
+def circle(sources: dict[str, str]) -> list[str]:
+    """Modules of which each imports the next, and the last is the first; none if there is no such circle."""
+    known = frozenset(f"qsup.{name}" if name else "qsup" for name in sources)
+    graph = {name: {inside(target) for target in imported(source, known)} for name, source in sources.items()}
+    try:
+        TopologicalSorter({name: targets - {None, name} for name, targets in graph.items()}).prepare()
+    except CycleError as error:
+        return list(map(str, error.args[1]))
+    return []
 
 
 def test_the_checker_reads_the_whole_tree() -> None:
