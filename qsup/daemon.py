@@ -18,11 +18,11 @@ from qsup import __version__, clock, paths, rights
 from qsup.access.access import Access
 from qsup.alerts.alerts import Alerts
 from qsup.bus import Bus
-from qsup.control.handed import take
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError, UsageError
 from qsup.events import Kind
 from qsup.fdstore import FdStore, inherited
+from qsup.handed import take
 from qsup.histogram import Histogram
 from qsup.history.history import History
 from qsup.journal.entry import entry
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qsupd")
 
+CONTROL: Final = "control"
+"""``FileDescriptorName=`` in the control socket's unit."""
 LEAVE: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -143,7 +145,7 @@ class Daemon:
         self._notifier = Notifier.from_environment()
         self._changes = ConfigWatch(where.config)
         found = inherited()
-        handed = take(found)
+        handed = take(found, CONTROL)
         keeper, store = Keeper(Voices(journal) if journal else None), FdStore(self._notifier, found)
         self._supervisor = Supervisor(where, self._bus, keeper, store)
         self._alerts = Alerts(self._bus)

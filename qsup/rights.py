@@ -1,4 +1,4 @@
-"""Fds of others: those that come through a Unix socket, SCM_RIGHTS of unix(7), and those that were inherited."""
+"""What comes through a Unix socket beside data, fds and credentials (unix(7)); and fds that are inherited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_UCRED: Final = struct.Struct("=iII")
 _NUMBER: Final = struct.Struct("=i")
+
+
+class Credentials(NamedTuple):
+    """Whose process connected, as the kernel saw it then; the pid is 0 if it is in another pid namespace."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def credentials(line: socket.socket) -> Credentials:
+    """The peer of a connected Unix socket (``SO_PEERCRED``)."""
+    said = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return Credentials(*_UCRED.unpack(said))
 
 
 class Received(NamedTuple):

@@ -8,14 +8,13 @@ import errno
 import os
 import select
 import socket
-import struct
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from qsup.access.rules import Who
+from qsup.rights import credentials
 
-_UCRED: Final = struct.Struct("=iII")
 _PEERGROUPS: Final = 59
 """``SO_PEERGROUPS`` of Linux, which Python has no name for."""
 _USUAL: Final = 1024
@@ -41,9 +40,7 @@ class Peer(NamedTuple):
     @classmethod
     def of(cls, connection: socket.socket) -> Peer:
         """The peer of a connected Unix socket."""
-        pid, uid, gid = _UCRED.unpack(
-            connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        )
+        pid, uid, gid = credentials(connection)
         return cls(pid, uid, frozenset({gid, *_groups(connection)}))
 
     @property

@@ -81,7 +81,7 @@ def _protocol(image: Image) -> tuple[str, dict[str, object]]:
     if image.nbd is not None:
         return "nbd", _server(image.nbd)
     file = image.file or ""
-    device = file.startswith("/dev/") and not file.startswith("/dev/shm/")  # noqa: S108
+    device = file.startswith("/dev/") and not file.startswith("/dev/shm/")  # noqa: S108 - files of memory are files
     return ("host_device" if device else "file"), {"filename": file, "aio": image.aio}
 
 

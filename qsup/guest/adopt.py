@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,10 @@ from qsup.errors import QsupError, RecordError
 from qsup.guest import record
 from qsup.guest.helpers import Helpers, reclaim
 from qsup.guest.kept import Kept
-from qsup.guest.launch import LOCK_PATIENCE, identified, invocation, watched
+from qsup.guest.launch import identified, invocation, lock_holder, watched
 from qsup.guest.placing import Placing
 from qsup.guest.running import Running
-from qsup.proc import lock
-from qsup.proc.identity import command_line, find_holder, identify, is_of_another
+from qsup.proc.identity import command_line, identify, is_of_another
 from qsup.proc.process import Process
 from qsup.spec import codec
 
@@ -91,15 +89,8 @@ async def _search(
     lock_file = host.lock_file(spec.name)
     if not lock_file.exists():
         return None, written
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOCK_PATIENCE):
-            while lock.is_held(lock_file):
-                holder = find_holder(lock_file)
-                if holder is not None:
-                    return _found(spec, host, *holder)
-                # Between fork and exec a process cannot be recognised; that lasts for a few milliseconds.
-                await asyncio.sleep(0.01)
-    return None, written
+    holder = await lock_holder(lock_file)
+    return (None, written) if holder is None else _found(spec, host, *holder)
 
 
 def _found(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from qsup import acl
 from qsup.errors import LaunchError, RecordError
 from qsup.guest.record import Grant, GrantedRecord, read_granted, write
+from qsup.preflight.obstacle import READ_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -204,8 +205,8 @@ def _held(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
 def _refused(path: str, account: Account, rights: int, error: OSError) -> str:
     if error.errno == errno.EROFS:
         return (
-            f"{path}: user {account.name}, who runs QEMU, cannot be given access to what is mounted read-only, as all "
-            "of /usr and /boot is for qsupd.service; let everybody read it, or keep a copy elsewhere"
+            f"{path}: user {account.name}, who runs QEMU, cannot be given access to what is {READ_ONLY}; "
+            "let everybody read it, or keep a copy elsewhere"
         )
     if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
         return f"{path}: user {account.name} cannot be given access: {error.strerror}"

@@ -193,16 +193,25 @@ async def launch(spec: GuestSpec, host: Host) -> tuple[Running, socket.socket]:
 
 async def _end_unseen(lock_file: Path, token: str) -> None:
     """End a QEMU of this launch whose spawner has not lived to tell of it: it would hold the lock for good."""
-    with contextlib.suppress(TimeoutError, OSError):
+    pid, of = await lock_holder(lock_file) or (0, "")
+    with contextlib.suppress(OSError):
+        if of == token and (process := Process.adopt(identify(pid, token))) is not None:
+            process.signal(signal.SIGKILL)
+            await process.wait()
+            process.close()
+
+
+async def lock_holder(lock_file: Path) -> tuple[int, str] | None:
+    """Pid and token of the QEMU that holds a guest's lock; None if nobody does, or only who is no QEMU."""
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LOCK_PATIENCE):
             while lock.is_held(lock_file):
-                pid, of = find_holder(lock_file) or (0, "")
-                if of == token and (process := Process.adopt(identify(pid, token))) is not None:
-                    process.signal(signal.SIGKILL)
-                    await process.wait()
-                    process.close()
+                holder = find_holder(lock_file)
+                if holder is not None:
+                    return holder
                 # Between fork and exec a process cannot be recognised; that lasts for a few milliseconds.
                 await asyncio.sleep(0.01)
+    return None
 
 
 def _numa_mask(spec: GuestSpec) -> frozenset[int]:

@@ -58,6 +58,9 @@ class Obstacle(NamedTuple):
         return f"{dotted(self.path)}: {self.message}"
 
 
+READ_ONLY: Final = "mounted read-only, as all of /usr and /boot is for qsupd.service"
+
+
 def unusable(path: Path, file: str, kinds: Kinds, *, write: bool = False) -> Iterator[Obstacle]:
     """What keeps a file from being used by this user, who is QEMU's too; nothing is opened for that."""
     try:
@@ -78,8 +81,7 @@ def unusable(path: Path, file: str, kinds: Kinds, *, write: bool = False) -> Ite
     elif write and os.statvfs(file).f_flag & os.ST_RDONLY:
         yield Obstacle(
             path,
-            f"{file} lies on what is mounted read-only, as all of /usr and /boot is for qsupd.service; "
-            "keep it elsewhere, or write read-only = true",
+            f"{file} lies on what is {READ_ONLY}; keep it elsewhere, or write read-only = true",
         )
     elif write and not os.access(file, os.W_OK):
         yield Obstacle(

@@ -7,12 +7,12 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import signal
 import struct
 from typing import TYPE_CHECKING, Final, Self
 
 from qsup import clock
+from qsup.pidfd import end_of, has_ended
 from qsup.proc.identity import GONE, Identity, identify, is_qemu, open_verified, pid_of
 from qsup.spawn.order import ANYWHERE, Memory, Order
 from qsup.spawn.spawn import reap, spawn
@@ -98,23 +98,13 @@ class Process:
     @property
     def ended(self) -> bool:
         """Whether it has ended, be it reaped or not, without waiting."""
-        if self._pidfd < 0:
-            return True
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        return bool(poll.poll(0))
+        return self._pidfd < 0 or has_ended(self._pidfd)
 
     async def wait(self) -> ExitStatus | None:
         """Wait for the end; return the status, or None as long as neither its parent nor the kernel tells it."""
         if self._pidfd < 0:
             return None
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._pidfd, _resolve, ended)
-        try:
-            await ended
-        finally:
-            loop.remove_reader(self._pidfd)
+        await end_of(self._pidfd)
         if (status := reap(self._pidfd)) is not None:
             return status
         with contextlib.suppress(OSError):
@@ -155,11 +145,6 @@ class Process:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _exit_info(pidfd: int) -> ExitStatus | None:

@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from qsup.errors import LaunchError
+from qsup.pidfd import end_of
 from qsup.proc.process import ENVIRONMENT
 from qsup.spawn.child import DEATH, Child
 from qsup.status import ExitStatus
@@ -52,28 +53,17 @@ async def run(
 async def _ended(child: Child, name: str, deadline: float) -> ExitStatus:
     try:
         async with asyncio.timeout(deadline):
-            await _end(child)
+            await end_of(child.pidfd)
     except TimeoutError:
         child.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                await _end(child)
+                await end_of(child.pidfd)
         child.signal(signal.SIGKILL)
         raise LaunchError(f"{name} took longer than {deadline:g} s and was killed") from None
     finally:
         status = await _reaped(child)
     return status
-
-
-async def _end(child: Child) -> None:
-    """Wait until it has ended."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(child.pidfd, lambda: None if ended.done() else ended.set_result(None))
-    try:
-        await ended
-    finally:
-        loop.remove_reader(child.pidfd)
 
 
 async def _reaped(child: Child) -> ExitStatus:
@@ -83,7 +73,7 @@ async def _reaped(child: Child) -> ExitStatus:
             child.signal(signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DEATH):
-                    await _end(child)
+                    await end_of(child.pidfd)
             status = child.wait()
         return status or ExitStatus("signal", signal.SIGKILL)
     finally:

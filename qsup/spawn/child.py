@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 from typing import TYPE_CHECKING, Final, Self
 
+from qsup.pidfd import has_ended
 from qsup.spawn.order import Order
 from qsup.spawn.spawn import reap, spawn
 from qsup.status import ExitStatus
@@ -47,12 +47,9 @@ class Child:
 
     def wait(self, seconds: float = 0) -> ExitStatus | None:
         """Its status, if it ends in this time. Blocks."""
-        if self._status is None:
-            poll = select.poll()
-            poll.register(self.pidfd, select.POLLIN)
-            if poll.poll(seconds * 1000):
-                # A parent that has gone itself does not tell any more.
-                self._status = reap(self.pidfd) or ExitStatus("signal", signal.SIGKILL)
+        if self._status is None and has_ended(self.pidfd, seconds):
+            # A parent that has gone itself does not tell any more.
+            self._status = reap(self.pidfd) or ExitStatus("signal", signal.SIGKILL)
         return self._status
 
     def signal(self, number: int) -> None:

@@ -29,7 +29,8 @@ def spawn(order: Order, sources: Sequence[int]) -> Born:
         with policy_of_children(*order.memory):
             return _spawn(order, sources)
     except (OSError, ValueError) as error:
-        raise LaunchError(f"cannot execute {order.argv[0]}: {_reason(error)}") from error
+        why = getattr(error, "strerror", None) or error
+        raise LaunchError(f"cannot execute {order.argv[0]}: {why}") from error
 
 
 def _spawn(order: Order, sources: Sequence[int]) -> Born:
@@ -52,10 +53,6 @@ def _spawn(order: Order, sources: Sequence[int]) -> Born:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return str((isinstance(error, OSError) and error.strerror) or error)
 
 
 def reap(pidfd: int) -> ExitStatus | None:

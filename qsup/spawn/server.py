@@ -16,20 +16,22 @@ import logging
 import os
 import select
 import signal
-import socket
-import struct
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from qsup.endpoint import bind
 from qsup.errors import QsupError, UsageError
 from qsup.fdstore import inherited
+from qsup.handed import take
 from qsup.notify import Notifier, watchdog_interval
-from qsup.rights import keep_inherited
+from qsup.rights import credentials, keep_inherited
 from qsup.spawn import here
 from qsup.spawn.wire import VERSION, Answer, Garbled, Request, receive, send
 
 if TYPE_CHECKING:
+    import socket
+
     from qsup.spawn.order import Order
 
 log: Final = logging.getLogger("qsup-spawn")
@@ -41,7 +43,6 @@ PATIENCE: Final = 2.0
 """Seconds for a client to say what it wants once it is connected."""
 KEPT: Final = 1024
 """Children to remember; of older ones those that have ended are let go of."""
-_UCRED: Final = struct.Struct("=iII")
 
 
 def main() -> int:
@@ -84,10 +85,10 @@ def _listener(path: str | None) -> socket.socket:
         listener = bind(path)
         listener.listen(BACKLOG)
         return listener
-    fds = inherited().get(NAME, [])
-    if len(fds) != 1:
+    handed = take(inherited(), NAME)
+    if handed is None:
         raise UsageError(f"systemd hands over no socket named {NAME}; --socket PATH opens one")
-    return socket.socket(fileno=fds[0])
+    return handed
 
 
 class Spawner:
@@ -154,7 +155,7 @@ class Spawner:
 
     def _let_go(self) -> None:
         """Reap the oldest of those that have ended, where there are too many: nobody will ask for them."""
-        for pid in list(self._children)[: max(0, len(self._children) - KEPT)]:
+        for pid in tuple(islice(self._children, max(0, len(self._children) - KEPT))):
             try:
                 lives = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is None
             except ChildProcessError:
@@ -165,8 +166,7 @@ class Spawner:
 
 def _may(line: socket.socket) -> bool:
     """Whether it is root who asks, or whoever this runs as."""
-    _, uid, _ = _UCRED.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return uid in {0, os.geteuid()}
+    return credentials(line).uid in {0, os.geteuid()}
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def _backend(command: Command, part: Part) -> dict[str, Any] | None:
         case "socket":
             for key, ours in (("listen", "listen"), ("connect", "connect"), ("mcast", "multicast")):
                 if (value := keys.take(key)) is not None:
-                    return {"type": "socket", ours: value if value[0] != ":" else f"0.0.0.0{value}"}  # noqa: S104
+                    return {"type": "socket", ours: value if value[0] != ":" else f"0.0.0.0{value}"}  # noqa: S104 - as QEMU has it
             return None
         case "stream":
             return _stream(keys)

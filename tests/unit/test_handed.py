@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsup import handed
 from qsup.access.access import Access
-from qsup.control import handed
 from qsup.control.server import ControlServer
 from qsup.errors import QsupError
 from tests.fakes.fake_history import FakeHistory
@@ -33,7 +33,7 @@ async def test_it_is_served_with_the_permissions_of_the_rules_and_not_removed(tm
     path = tmp_path / "control.sock"
     with listening(path) as systemds:
         found = {"control": [os.dup(systemds.fileno())], "monitor-1": [99]}
-        taken = handed.take(found)
+        taken = handed.take(found, "control")
         assert taken is not None
         assert found == {"monitor-1": [99]}
         fd, was = taken.fileno(), path.stat()
@@ -62,7 +62,7 @@ async def test_it_is_served_with_the_permissions_of_the_rules_and_not_removed(tm
 
 def test_without_systemd_there_is_none() -> None:
     found = {"monitor-1": [99]}
-    assert handed.take(found) is None
+    assert handed.take(found, "control") is None
     assert found == {"monitor-1": [99]}
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_listening_unix_socket_is_refused_and_closed(tmp_path: Path) 
         for wrong in (left, datagram, internet, file):
             fd = os.dup(wrong.fileno())
             with pytest.raises(QsupError, match="hands over as control"):
-                handed.take({"control": [fd]})
+                handed.take({"control": [fd]}, "control")
             with pytest.raises(OSError, match="Bad file descriptor"):
                 os.fstat(fd)
 
@@ -83,7 +83,7 @@ def test_two_of_them_are_refused_and_closed(tmp_path: Path) -> None:
     with listening(tmp_path / "a") as one, listening(tmp_path / "b") as two:
         fds = [os.dup(one.fileno()), os.dup(two.fileno())]
         with pytest.raises(QsupError, match="2 sockets named control"):
-            handed.take({"control": [*fds]})
+            handed.take({"control": [*fds]}, "control")
         for fd in fds:
             with pytest.raises(OSError, match="Bad file descriptor"):
                 os.fstat(fd)
