@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -25,23 +26,22 @@ async def patiently(work: Callable[[], T], deadline: float, places: threading.Bo
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def tell(result: T | None, error: Exception | None) -> None:
+    def tell(outcome: Callable[[], None]) -> None:
         if not future.done():
-            future.set_exception(error) if error else future.set_result(result)  # type: ignore[arg-type]
+            outcome()
 
     def run() -> None:
-        result, error = None, None
         if not places.acquire(timeout=deadline):
             return
         try:
-            result = work()
+            outcome = partial(future.set_result, work())
         except Exception as raised:
-            error = raised
+            outcome = partial(future.set_exception, raised)
         finally:
             places.release()
         # The loop may be closed by now.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, result, error)
+            loop.call_soon_threadsafe(tell, outcome)
 
     threading.Thread(target=run, daemon=True, name="patience").start()
     async with asyncio.timeout(deadline):

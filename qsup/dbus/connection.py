@@ -235,7 +235,7 @@ class Connection:
     async def _watch_over(self, bus: MessageBus) -> None:
         """Tell when a connection is lost."""
         with contextlib.suppress(Exception):
-            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]  # dbus-fast leaves it untyped
         self._lost.set()
 
     def _hear(self, message: Message) -> None:

@@ -19,7 +19,7 @@ class QuietBus(MessageBus):
     this.
     """
 
-    def send(self, msg: Message) -> asyncio.Future[Any]:  # type: ignore[override]
+    def send(self, msg: Message) -> asyncio.Future[Any]:  # type: ignore[override]  # as MessageBus does to its base
         """Send a message; whoever waits for its answer is told if that is not possible."""
         if not msg.serial:
             msg.serial = self.next_serial()
