@@ -65,7 +65,7 @@ class Process:
         """
         zone = os.environ.get(TIME_ZONE)
         environment = {**ENVIRONMENT, **({TIME_ZONE: zone} if zone else {}), **(more or {})}
-        born = spawn(Order.of(argv, environment, fds, memory), tuple(fds.values()))
+        born = spawn(Order.of(argv, environment, fds, memory, kept=True), tuple(fds.values()))
         # Whoever is its parent has not reaped it, so this cannot be a stranger's pid.
         return cls(identify(born.pid, token), born.pidfd)
 

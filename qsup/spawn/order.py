@@ -36,6 +36,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: tuple[Annotated[int, msgspec.Meta(ge=0, lt=MOST_FDS)], ...] = ()
     """The numbers that the fds which are handed over have there, in the same order."""
     memory: Memory = ANYWHERE
+    kept: bool = False
+    """Whether its status waits for whoever comes after the one that has ordered it."""
 
     @classmethod
     def of(
@@ -44,9 +46,11 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         environment: Mapping[str, str],
         fds: Mapping[int, int],
         memory: Memory = ANYWHERE,
+        *,
+        kept: bool = False,
     ) -> Self:
         """An order with these fds, by their numbers there. Words may be paths, which are more than strings."""
-        return cls(tuple(map(str, argv)), dict(environment), tuple(fds), memory)
+        return cls(tuple(map(str, argv)), dict(environment), tuple(fds), memory, kept)
 
 
 class Born(NamedTuple):

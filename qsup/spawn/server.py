@@ -98,6 +98,8 @@ class Spawner:
         self._listener = listener
         self._children: dict[int, None] = {}
         """Their pids, oldest first, and maybe those of some that have been reaped."""
+        self._passing: dict[int, int] = {}
+        """Those whose status only their client may ask for, with its pid."""
 
     def serve_next(self) -> None:
         """Serve the next client."""
@@ -142,7 +144,11 @@ class Spawner:
             send(line, Answer(error=str(error)))
             return
         self._children.pop(born.pid, None)
+        self._passing.pop(born.pid, None)
         self._children[born.pid] = None
+        client = credentials(line).pid
+        if client and not order.kept:
+            self._passing[born.pid] = client
         try:
             send(line, Answer(pid=born.pid), [born.pidfd])
         except OSError:
@@ -154,14 +160,30 @@ class Spawner:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Reap the oldest of those that have ended, where there are too many: nobody will ask for them."""
+        """Reap those that have ended and that nobody will ask for: their client has gone, or they are too many."""
+        for pid, client in tuple(self._passing.items()):
+            if not os.path.exists(f"/proc/{client}"):
+                _reap(pid)
+            if not _is_ours(pid):
+                del self._passing[pid]
         for pid in tuple(islice(self._children, max(0, len(self._children) - KEPT))):
-            try:
-                lives = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is None
-            except ChildProcessError:
-                lives = False
-            if not lives:
+            _reap(pid)
+            if not _is_ours(pid):
                 del self._children[pid]
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether it is a child that has not been reaped."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _may(line: socket.socket) -> bool:

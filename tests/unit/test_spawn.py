@@ -278,3 +278,21 @@ def test_it_listens_where_it_is_told_or_says_what_is_wrong(tmp_path: Path) -> No
         assert done.returncode in (1, 2)
         assert told in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_a_client_that_has_gone_wanted_to_know_nobody_asks_for(path: str) -> None:
+    """But for the status of a QEMU, for which the next daemon asks."""
+    script = (
+        "import sys\n"
+        "from qsup.pidfd import has_ended\n"
+        "from qsup.spawn import there\n"
+        "from qsup.spawn.order import Order\n"
+        "for kept in (False, True):\n"
+        "    born = there.spawn(sys.argv[1], Order.of(['/bin/true'], {}, {}, kept=kept), [])\n"
+        "    assert has_ended(born.pidfd, 10)\n"
+        "    print(born.pid)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    passing, kept = (Path(f"/proc/{pid}") for pid in done.stdout.split())
+    assert printed(path, "echo on").strip() == "on"
+    assert (passing.exists(), kept.exists()) == (False, True)
