@@ -81,11 +81,10 @@ class Account:
         """Its process, when it was last at rest."""
         return self.view["pid"] if self.view else None
 
-    def done(self, *may: Verdict, surely: bool = False) -> None:
-        """Something was done that may end its run so, or surely does."""
+    def done(self, *may: Verdict) -> None:
+        """Something was done that may end its run so."""
         self.deeds += 1
         self.may += may
-        self.must += surely
 
     def typed(self, *may: Verdict) -> None:
         """A key was typed, to which the guest comes in its own time, perhaps only some steps later."""

@@ -138,12 +138,14 @@ async def commands(world: World, chance: Random) -> None:
 async def kills_helper(world: World, chance: Random) -> None:
     """Kill a process that a guest needs."""
     name = world.some_guest(chance, helper=True)
-    helpers = (world.accounts[name].view or {}).get("helpers", {})
+    account = world.accounts[name]
+    helpers = (account.view or {}).get("helpers", {})
     for helper, pid in helpers.items():
         world.note(f"{name}: SIGKILL to its {helper} {pid}", "helper killed")
         # QEMU without its TPM may fail by itself while it is shut down.
-        world.accounts[name].done(Verdict("helper-died"), Verdict("qemu-exit"))
-        await world.strike(pid, signal.SIGKILL, wait=2.0)
+        account.done(Verdict("helper-died"), Verdict("qemu-exit"))
+        if await world.strike(pid, signal.SIGKILL, wait=2.0):
+            account.must += account.guest.is_bereaved
 
 
 async def kills_daemon(world: World, chance: Random) -> None:
