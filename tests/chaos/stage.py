@@ -93,6 +93,10 @@ class Stage:
         self._nursery: asyncio.subprocess.Process
         self._channel: socket.socket
         self._born: asyncio.Queue[int] = asyncio.Queue()
+        self._dead: dict[int, int] = {}
+        """How each process that was reaped has ended, by its pid, until another one has that."""
+        self._bearing = asyncio.Lock()
+        self._spawning = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -154,8 +158,11 @@ class Stage:
         while data := await loop.sock_recv(self._channel, 1 << 16):
             told = json.loads(data)
             if "pid" in told:
+                self._dead.pop(told["pid"], None)
                 self._born.put_nowait(told["pid"])
-            elif self.lives and told["ended"] == self.life.pid and not self.life.ended:
+                continue
+            self._dead[told["ended"]] = told["status"]
+            if self.lives and told["ended"] == self.life.pid and not self.life.ended:
                 self.life.status.set_result(told["status"])
                 self.heard.set()
 
@@ -163,22 +170,23 @@ class Stage:
 
     async def have_spawner(self) -> None:
         """Have the daemons' spawner run, if they have one."""
-        if self.spawner_socket is None or self.spawner in descendants(self.nursery):
-            return
-        argv = ["--socket", str(self.spawner_socket)]
-        with self.spawner_log.open("ab") as log:
-            self._ask({"argv": argv, "spawner": None}, log.fileno())
-        async with asyncio.timeout(DEADLINE):
-            self.spawner = await self._born.get()
+        async with self._spawning:
+            if self.spawner_socket is None or self.spawner in descendants(self.nursery):
+                return
+            argv = ["--socket", str(self.spawner_socket)]
+            with self.spawner_log.open("ab") as log:
+                self.spawner = await self._bear({"argv": argv, "spawner": None}, log.fileno())
 
     @property
     def spawner_log(self) -> Path:
         """What all spawners have said."""
         return self.root / "spawner.log"
 
-    def _ask(self, request: dict[str, Any], *fds: int) -> None:
-        """Have the nursery start something."""
-        socket.send_fds(self._channel, [json.dumps(request).encode()], fds)
+    async def _bear(self, request: dict[str, Any], *fds: int) -> int:
+        """Have the nursery start something; its pid."""
+        async with self._bearing, asyncio.timeout(DEADLINE):
+            socket.send_fds(self._channel, [json.dumps(request).encode()], fds)
+            return await self._born.get()
 
     async def begin(self) -> bool:
         """Start a daemon, and be its client; False if it ended before it was ready."""
@@ -188,13 +196,16 @@ class Stage:
         where = {"config": self.config, "runtime-dir": self.runtime, "state-dir": self.state}
         argv = [word for name, path in where.items() for word in (f"--{name}", str(path))]
         spawner = None if self.spawner_socket is None else str(self.spawner_socket)
-        self._ask({"argv": argv, "spawner": spawner}, writer, theirs.fileno())
-        os.close(writer)
-        theirs.close()
-        async with asyncio.timeout(DEADLINE):
-            self.life = Life(await self._born.get(), reports)
+        try:
+            pid = await self._bear({"argv": argv, "spawner": spawner}, writer, theirs.fileno())
+        finally:
+            os.close(writer)
+            theirs.close()
+        self.life = Life(pid, reports)
         self.lives += 1
         self._do(self._read(self.life, reader))
+        if pid in self._dead:
+            self.life.status.set_result(self._dead[pid])
         settled = self.life.settled
         self.life.status.add_done_callback(lambda _: settled.set())
         async with asyncio.timeout(DEADLINE):
