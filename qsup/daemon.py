@@ -150,7 +150,7 @@ class Daemon:
         self._supervisor = Supervisor(where, self._bus, keeper, store)
         self._alerts = Alerts(self._bus)
         self._metrics = Metrics(self._supervisor, lag)
-        self._power = Power(self._supervisor)
+        self._power = Power(self._supervisor, where.resting)
         self._history = History(where.history, clock.boot_id(), self._keeping, self._survey)
         self._access = Access(str(where.config / DAEMON_FILE))
         self._server = ControlServer(

@@ -23,6 +23,11 @@ class Paths:
         return self.runtime / "control.sock"
 
     @property
+    def resting(self) -> Path:
+        """Which guests were paused because the host sleeps."""
+        return self.runtime / "resting"
+
+    @property
     def probe_cache(self) -> Path:
         """What QEMU binaries can do; all of it can be found out again."""
         return self.state / "probe"

@@ -2,7 +2,8 @@
 
 What a guest does while its host is suspended it does in no time: when the host wakes up, hours are missing in the
 guest's clock, timers of all guests are due at once, and disks and networks are not there yet. So all are paused before
-and go on afterwards, and their clocks are set by their agents.
+and go on afterwards, and their clocks are set by their agents. Who they are is written down: if the daemon dies
+meanwhile, the next one lets them go on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from qsup.atomic import read_file, write_whole
 from qsup.dbus.connection import Connection, system_bus
 from qsup.dbus.logind import Logind
 from qsup.errors import DBusError, DBusUnreachable, QsupError
@@ -22,6 +24,7 @@ from qsup.phase import Phase, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
     from qsup.events import Event
 
@@ -33,6 +36,8 @@ QUICK: Final = 0.25
 """Seconds: a stop that takes less inhibits nothing, for it is over before somebody could have asked."""
 PAUSING: Final = 4.0
 """Seconds that guests have to come to rest; logind waits five (``InhibitDelayMaxSec=``)."""
+LIMIT: Final = 1 << 20
+"""Bytes of the file that names those who rest."""
 BY_US: Final = "the host, which goes to sleep,"
 AWAKE: Final = "the host, which is awake again,"
 
@@ -53,17 +58,46 @@ class Guests(Protocol):
         """What a guest's agent answers. Raises QsupError."""
 
 
+class Resting:
+    """The names of those that were paused for a suspend, each a line of a file that outlives the daemon."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.names = self._read()
+        """Those that are to go on."""
+
+    def _read(self) -> list[str]:
+        try:
+            return read_file(self._path, LIMIT).decode(errors="replace").split()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.warning("which guests were paused for the host's sleep cannot be read: %s", error)
+            return []
+
+    def are(self, names: list[str]) -> None:
+        """Write them down for the next daemon, without waiting for a disk."""
+        self.names = names
+        try:
+            if names:
+                write_whole(self._path, "".join(f"{name}\n" for name in names).encode(), durable=False)
+            else:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("which guests are paused for the host's sleep cannot be written down: %s", error)
+
+
 class Power:
     """``run`` is its task; ``hear`` is told of all events. Where systemd does not run it does nothing."""
 
-    def __init__(self, guests: Guests, address: str | None = None) -> None:
+    def __init__(self, guests: Guests, resting: Path, address: str | None = None) -> None:
         self._guests = guests
+        self._resting = Resting(resting)
         booted = address is not None or os.path.isdir(BOOTED)
         self._connection = Connection(address or system_bus()) if booted else None
         self._stopping: set[str] = set()
         self._changed = asyncio.Event()
         self._naps: asyncio.Queue[bool] = asyncio.Queue()
-        self._resting: list[str] = []
 
     def hear(self, event: Event) -> None:
         """A guest is being stopped from now on, or not any more."""
@@ -119,31 +153,42 @@ class Power:
     # Naps
 
     async def _attend_naps(self, logind: Logind) -> None:
+        lock: int | None = None
         async with logind.sleeping(self._naps.put_nowait):
-            lock = await logind.inhibit("sleep", "guests are paused before", "delay")
+            if not await logind.falls_asleep():
+                self._naps.put_nowait(False)
             try:
                 while True:
                     if await self._naps.get():
                         await self._rest()
-                        os.close(lock)
-                        lock = -1
-                    else:
-                        await self._go_on()
-                        if lock < 0:
-                            lock = await logind.inhibit("sleep", "guests are paused before", "delay")
+                        if lock is not None:
+                            os.close(lock)
+                            lock = None
+                        continue
+                    await self._go_on()
+                    if lock is None:
+                        lock = await self._delay_sleep(logind)
             finally:
-                if lock >= 0:
+                if lock is not None:
                     os.close(lock)
+
+    @staticmethod
+    async def _delay_sleep(logind: Logind) -> int | None:
+        """Have logind wait for us before it sleeps again; None if it is about to and waits for nobody new."""
+        try:
+            return await logind.inhibit("sleep", "guests are paused before", "delay")
+        except DBusError as error:
+            log.warning("the host does not wait for its guests to rest before it sleeps: %s", error)
+            return None
 
     async def _rest(self) -> None:
         """Pause all that run."""
         running = [name for name, phase in self._guests.phases().items() if phase is Phase.RUNNING]
         log.info("the host goes to sleep, and its guests before: %s", ", ".join(running) or "none runs")
+        self._resting.are([*self._resting.names, *running])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PAUSING):
                 await asyncio.gather(*map(self._pause, running))
-        phases = self._guests.phases()
-        self._resting += [name for name in running if phases.get(name) is Phase.PAUSED]
 
     async def _pause(self, name: str) -> None:
         with contextlib.suppress(QsupError):
@@ -151,11 +196,16 @@ class Power:
             await self._guests.phase(name, Phase.PAUSED)
 
     async def _go_on(self) -> None:
-        """Let those run again that were paused for it, and tell them what time it is."""
-        resting, self._resting = self._resting, []
-        await asyncio.gather(*map(self._resume, resting))
+        """Let those run again that were paused for it, also by an earlier daemon, and tell them what time it is."""
+        await asyncio.gather(*map(self._resume, self._resting.names))
+        self._resting.are([])
 
     async def _resume(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(PAUSING):
+                await self._guests.phase(name, Phase.PAUSED)
+        except (QsupError, TimeoutError):
+            return  # It did not come to rest, or has gone.
         try:
             await self._guests.command(name, Verb.RESUME, by=AWAKE)
             async with asyncio.timeout(PAUSING):

@@ -31,6 +31,10 @@ class Logind:
         reply = await self._bus.call(MANAGER, "Inhibit", "ssss", what, WHO, why, mode)
         return reply.fds[int(reply.values[0])]
 
+    async def falls_asleep(self) -> bool:
+        """Whether the host is about to sleep, or does so. Raises DBusError, DBusUnreachable."""
+        return bool(await self._bus.get(MANAGER, "PreparingForSleep"))
+
     def sleeping(self, hear: Callable[[bool], None]) -> AbstractAsyncContextManager[None]:
         """Hear that the host is about to sleep (True) and that it is awake again. Raises DBusError, DBusUnreachable."""
         return self._bus.listening(

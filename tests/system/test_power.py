@@ -1,10 +1,13 @@
-"""The host's power, by a real logind: what it is asked to wait for."""
+"""The host's power, by a real logind: what it is asked to wait for, and what guests do while the host sleeps."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
-from tests.system.host import Host
+import pytest
+
+from tests.system.host import BIN, IDLE, Host
 
 SLOW = """
 [machine]
@@ -35,3 +38,36 @@ def test_nobody_turns_the_host_off_under_a_stop_and_it_waits_before_it_sleeps(un
     units.until(lambda: locks(units) == {("sleep", "delay"), ("shutdown", "block")})
     units.until(lambda: units.status("slow")["phase"] == "stopped")
     units.until(lambda: locks(units) == {("sleep", "delay")})
+
+
+@pytest.fixture
+def bed(units: Host) -> Iterator[Host]:
+    """A host that can sleep: all is systemd's own, but for the kernel's file, so that the sleep takes no time."""
+    make = "mkdir -p /run/bed && echo mem >/run/bed/state && mount --bind /run/bed /sys/power"
+    if "No such file" in units.run("sh", "-c", f"({make}) 2>&1 || true"):
+        pytest.skip("this kernel cannot suspend: it has no /sys/power")
+    yield units
+    units.drop_in("systemd-suspend.service", "")
+    units.run("sh", "-c", "umount /sys/power && rm -r /run/bed")
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_guests_rest_while_the_host_sleeps_whatever_becomes_of_the_daemon(bed: Host, dies: bool) -> None:
+    bed.guests(up=IDLE, rests=IDLE, off=IDLE)
+    bed.qsup("start", "up", "rests")
+    bed.qsup("pause", "rests")
+    bed.until(lambda: locks(bed) == {("sleep", "delay")})
+    look = f"ExecStartPre=sh -c '{BIN}/qsup list --json >/run/bed/seen'\n"
+    kill = "ExecStartPre=systemctl kill --signal=KILL --kill-who=main qsupd\n" if dies else ""
+    tell = "ExecStartPost=touch /run/bed/slept\n"
+    bed.drop_in("systemd-suspend.service", f"[Service]\n{look}{kill}{tell}")
+    pid, daemon = bed.status("up")["pid"], bed.main_pid()
+    bed.systemctl("suspend")
+    bed.until(lambda: "slept" in bed.run("ls", "/run/bed"))
+    bed.until(lambda: bed.status("up")["phase"] == "running")
+    bed.until(lambda: locks(bed) == {("sleep", "delay")})
+    seen = {facts["name"]: facts["phase"] for facts in json.loads(bed.run("cat", "/run/bed/seen"))}
+    assert seen == {"up": "paused", "rests": "paused", "off": "stopped"}
+    assert bed.status("up")["pid"] == pid
+    assert bed.status("rests")["phase"] == "paused", "an operator wants that"
+    assert (bed.main_pid() != daemon) is dies

@@ -45,7 +45,8 @@ class Guests:
         return "done"
 
     async def phase(self, name: str, phase: Phase) -> None:
-        assert self.now[name] is phase
+        if self.now[name] is not phase:
+            raise TimeoutError
 
     async def agent(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
         assert (command, set(arguments)) == ("guest-set-time", {"time"})
@@ -60,13 +61,27 @@ class Logind:
     def __init__(self) -> None:
         self.inhibited: asyncio.Queue[tuple[list[str], int, int]] = asyncio.Queue()
         self.client: Any = None
+        self.falls_asleep = False
+        self._asked = asyncio.Event()
 
     def answer(self, call: Any) -> Any:
-        from dbus_fast import Message
+        from dbus_fast import Message, Variant
 
+        if call.member == "Get":
+            assert call.body == [MANAGER.interface, "PreparingForSleep"]
+            self._asked.set()
+            return Message.new_method_return(call, "v", [Variant("b", self.falls_asleep)])
+        if self.falls_asleep:
+            return Message.new_error(call, f"{SERVICE}.OperationInProgress", "it is under way")
         ours, theirs = os.pipe()
         self.inhibited.put_nowait((call.body, ours, theirs))
         return Message.new_method_return(call, "h", [0], [theirs])
+
+    async def asked(self) -> None:
+        """Wait until a daemon has asked whether the host falls asleep."""
+        self._asked.clear()
+        async with asyncio.timeout(PATIENCE):
+            await self._asked.wait()
 
     async def next(self) -> tuple[list[str], int]:
         from dbus_fast import Message
@@ -80,6 +95,8 @@ class Logind:
 
     async def sleeps(self, *, begins: bool) -> None:
         from dbus_fast import Message, MessageType
+
+        self.falls_asleep = begins
 
         message = Message(
             path=MANAGER.path, interface=MANAGER.interface, member="PrepareForSleep",
@@ -102,13 +119,27 @@ def bus(tmp_path: Path) -> Iterator[MessageBus]:
 
 
 @contextlib.asynccontextmanager
-async def powered(bus: MessageBus, guests: Guests) -> AsyncIterator[tuple[Power, Logind]]:
+async def booted(bus: MessageBus) -> AsyncIterator[Logind]:
+    """A host with a logind."""
     logind = Logind()
-    async with service(bus, SERVICE, logind.answer) as logind.client, asyncio.TaskGroup() as tasks:
-        power = Power(guests, bus.address)
+    async with service(bus, SERVICE, logind.answer) as logind.client:
+        yield logind
+
+
+@contextlib.asynccontextmanager
+async def daemon(bus: MessageBus, guests: Guests) -> AsyncIterator[Power]:
+    """A daemon, which leaves as if it had been killed."""
+    async with asyncio.TaskGroup() as tasks:
+        power = Power(guests, bus.socket.parent / "resting", bus.address)
         task = tasks.create_task(power.run())
-        yield power, logind
+        yield power
         task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def powered(bus: MessageBus, guests: Guests) -> AsyncIterator[tuple[Power, Logind]]:
+    async with booted(bus) as logind, daemon(bus, guests) as power:
+        yield power, logind
 
 
 def phase(name: str, phase: Phase) -> Event:
@@ -132,6 +163,32 @@ async def test_guests_rest_while_the_host_sleeps_and_their_clocks_are_set(bus: M
         assert guests.clocks == ["runs"]
         assert guests.now["rests"] is Phase.PAUSED, "an operator wants that"
     await released(pipe)
+
+
+@pytest.mark.parametrize("sleeps_on", [False, True])
+async def test_a_daemon_that_dies_while_the_host_sleeps_leaves_no_guest_paused(
+    bus: MessageBus, sleeps_on: bool
+) -> None:
+    guests = Guests()
+    async with booted(bus) as logind:
+        async with daemon(bus, guests):
+            _, pipe = await logind.next()
+            await logind.sleeps(begins=True)
+            await released(pipe)
+        assert guests.now["runs"] is Phase.PAUSED
+        logind.falls_asleep = sleeps_on
+        async with daemon(bus, guests):
+            if sleeps_on:
+                await logind.asked()
+                assert guests.now["runs"] is Phase.PAUSED
+                await logind.sleeps(begins=False)
+            _, pipe = await logind.next()
+            assert guests.orders == [("pause", "runs"), ("resume", "runs")]
+        async with daemon(bus, guests):
+            os.close(pipe)
+            _, pipe = await logind.next()
+    os.close(pipe)
+    assert guests.orders == [("pause", "runs"), ("resume", "runs")], "it is done once"
 
 
 async def test_nobody_turns_the_host_off_under_a_stop(
@@ -164,7 +221,7 @@ async def test_a_quick_stop_inhibits_nothing(bus: MessageBus) -> None:
 
 async def test_a_host_without_logind_does_without(bus: MessageBus, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    power = Power(Guests(), bus.address)
+    power = Power(Guests(), bus.socket.parent / "resting", bus.address)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(power.run())
         async with asyncio.timeout(PATIENCE):
