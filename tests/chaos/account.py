@@ -57,19 +57,23 @@ class Account:
         self.wanted = self.wanted or {"running" if self.guest.autostart else "stopped"}
         self._late: list[tuple[float, Verdict]] = []
         self._unwritten = 0.0
+        self.may: list[Verdict] = []
+        """The ends that may be told."""
         self.begin()
 
     def begin(self) -> None:
         """A step begins."""
         now = time.monotonic()
         self._late = [(until, verdict) for until, verdict in self._late if until > now]
-        self.may: list[Verdict] = [verdict for _, verdict in self._late]
+        self.forgetful = now < self._unwritten
+        """What was written down of it is lost, or could not be written."""
+        # The next daemon tells again of an end that could not be written down.
+        before = self.may if self.forgetful else ()
+        self.may = [*before, *(verdict for _, verdict in self._late)]
         self.must = 0
         """How many of its processes have surely ended by what was done."""
         self.deeds = 0
         """How many things were done to it."""
-        self.forgetful = now < self._unwritten
-        """What was written down of it is lost, or could not be written."""
         self.started = False
         """An operator may have started it."""
         self._wished = False
