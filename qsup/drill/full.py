@@ -1,7 +1,8 @@
 """A disk of a running guest that is full, for a drill, while the host's disk is not.
 
-Every write to the image's file fails with ENOSPC, in QEMU's block layer (its ``blkdebug`` driver), so that all that
-follows is as on a host whose disk is full; no other guest and no other process meets it.
+The next write to the image's file fails with ENOSPC, in QEMU's block layer (its ``blkdebug`` driver), so that all that
+follows is as on a host whose disk is full; no other guest and no other process meets it. It is that one write alone: if
+the daemon dies in the middle of the drill, the next one finds room.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ class Full:
             await self.end()
 
     async def begin(self) -> None:
-        """From now on there is no room. Raises QmpError."""
-        injected = {"event": "none", "iotype": "write", "errno": errno.ENOSPC}
+        """There is no room for the next write. Raises QmpError."""
+        # A daemon that died in a drill has left its node there.
+        with contextlib.suppress(QsupError):
+            await self._take_out()
+        injected = {"event": "none", "iotype": "write", "errno": errno.ENOSPC, "once": True}
         below = {
             "driver": "blkdebug",
             "node-name": NODE,
@@ -55,8 +59,11 @@ class Full:
         """There is room again. May be called again. Raises QmpError."""
         if self._begun:
             self._begun = False
-            await self._actor.qmp("blockdev-reopen", {"options": [self._options]})
-            await self._actor.qmp("blockdev-del", {"node-name": NODE})
+            await self._take_out()
+
+    async def _take_out(self) -> None:
+        await self._actor.qmp("blockdev-reopen", {"options": [self._options]})
+        await self._actor.qmp("blockdev-del", {"node-name": NODE})
 
 
 def _node(argv: tuple[str, ...], name: str) -> dict[str, Any]:

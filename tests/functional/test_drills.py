@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,37 @@ async def test_a_full_disk_is_drilled_without_filling_the_host_s(empty: Site, tm
     await empty.prints("heart", "+")
     rows = await held(empty, "enospc")
     assert rows["cause"]["seen"] == "no-space"
+
+
+async def test_a_daemon_that_dies_in_a_drill_leaves_no_disk_full(empty: Site, tmp_path: Path) -> None:
+    image = causes.build(tmp_path / "causes.img")
+    empty.guest("heart", causes.guest(image, "tcg", "[drill]\nallowed = true\n"))
+    await empty.start()
+    await empty.run("guest-start", name="heart")
+    await empty.prints("heart", ".")
+    async with asyncio.TaskGroup() as tasks:
+        drill = tasks.create_task(empty.cli("drill", "heart", "--enospc", "--yes"))
+        while "qsup-drill" not in await nodes(empty):
+            assert not drill.done(), drill.result()
+        await empty.kill()
+    assert drill.result()[0] != 0
+    await empty.start()
+    await empty.phase("heart", "running")
+    await empty.types("heart", "d")
+    await empty.said("no-space")
+    await empty.prints("heart", "+")
+    await empty.phase("heart", "running")
+    rows = await held(empty, "enospc")
+    assert rows["cause"]["seen"] == "no-space"
+    assert "qsup-drill" not in await nodes(empty)
+
+
+async def nodes(here: Site) -> set[str]:
+    """The block nodes of ``heart``."""
+    told = await here.run(
+        "guest-qmp", name="heart", command="query-named-block-nodes", arguments={"flat": True}
+    )
+    return {node["node-name"] for node in told}
 
 
 async def test_a_drill_asks_first_and_is_refused_where_it_is_not_allowed(beating: Site) -> None:
