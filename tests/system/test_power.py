@@ -43,9 +43,9 @@ def test_nobody_turns_the_host_off_under_a_stop_and_it_waits_before_it_sleeps(un
 @pytest.fixture
 def bed(units: Host) -> Iterator[Host]:
     """A host that can sleep: all is systemd's own, but for the kernel's file, so that the sleep takes no time."""
-    make = "mkdir -p /run/bed && echo mem >/run/bed/state && mount --bind /run/bed /sys/power"
-    if "No such file" in units.run("sh", "-c", f"({make}) 2>&1 || true"):
+    if "power" not in units.run("ls", "/sys").split():
         pytest.skip("this kernel cannot suspend: it has no /sys/power")
+    units.run("sh", "-c", "mkdir /run/bed && echo mem >/run/bed/state && mount --bind /run/bed /sys/power")
     yield units
     units.drop_in("systemd-suspend.service", "")
     units.run("sh", "-c", "umount /sys/power && rm -r /run/bed")
