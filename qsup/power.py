@@ -98,6 +98,7 @@ class Power:
         self._stopping: set[str] = set()
         self._changed = asyncio.Event()
         self._naps: asyncio.Queue[bool] = asyncio.Queue()
+        self._refused: set[str] = set()
 
     def hear(self, event: Event) -> None:
         """A guest is being stopped from now on, or not any more."""
@@ -129,6 +130,18 @@ class Power:
         except (DBusError, DBusUnreachable) as error:
             log.info("systemd-logind cannot be asked to wait for guests: %s, ignoring", error)
 
+    async def _inhibit(self, logind: Logind, what: str, why: str, mode: str) -> int | None:
+        """A lock; None where logind gives none, as while the host goes down already, which is told once."""
+        try:
+            lock = await logind.inhibit(what, why, mode)
+        except (DBusError, DBusUnreachable) as error:
+            if what not in self._refused:
+                log.warning("systemd-logind does not let guests inhibit %s: %s, ignoring", what, error)
+            self._refused.add(what)
+            return None
+        self._refused.discard(what)
+        return lock
+
     # Stops
 
     async def _guard_stops(self, logind: Logind) -> None:
@@ -139,11 +152,12 @@ class Power:
                     await self._until(busy=False)
                     continue
             names = sorted(self._stopping)
-            lock = await logind.inhibit("shutdown", f"guests are being stopped: {', '.join(names)}", "block")
+            why = f"guests are being stopped: {', '.join(names)}"
+            lock = await self._inhibit(logind, "shutdown", why, "block")
             try:
                 await self._until(busy=False)
             finally:
-                os.close(lock)
+                _release(lock)
 
     async def _until(self, *, busy: bool) -> None:
         while bool(self._stopping) is not busy:
@@ -161,25 +175,14 @@ class Power:
                 while True:
                     if await self._naps.get():
                         await self._rest()
-                        if lock is not None:
-                            os.close(lock)
-                            lock = None
+                        _release(lock)
+                        lock = None
                         continue
                     await self._go_on()
                     if lock is None:
-                        lock = await self._delay_sleep(logind)
+                        lock = await self._inhibit(logind, "sleep", "guests are paused before", "delay")
             finally:
-                if lock is not None:
-                    os.close(lock)
-
-    @staticmethod
-    async def _delay_sleep(logind: Logind) -> int | None:
-        """Have logind wait for us before it sleeps again; None if it is about to and waits for nobody new."""
-        try:
-            return await logind.inhibit("sleep", "guests are paused before", "delay")
-        except DBusError as error:
-            log.warning("the host does not wait for its guests to rest before it sleeps: %s", error)
-            return None
+                _release(lock)
 
     async def _rest(self) -> None:
         """Pause all that run."""
@@ -219,3 +222,9 @@ class Power:
             await self._guests.agent(name, "guest-set-time", {"time": time.time_ns()})
         except QsupError as error:
             log.info("%s: its clock may be late, for its agent cannot set it: %s", name, error)
+
+
+def _release(lock: int | None) -> None:
+    """Have nobody wait any longer."""
+    if lock is not None:
+        os.close(lock)

@@ -208,6 +208,27 @@ async def test_nobody_turns_the_host_off_under_a_stop(
     await released(sleep)
 
 
+async def test_a_stop_that_could_inhibit_nothing_leaves_the_next_one_its_turn(
+    bus: MessageBus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "QUICK", 0.0)
+    async with powered(bus, Guests()) as (power, logind):
+        _, sleep = await logind.next()
+        logind.falls_asleep = True
+        power.hear(phase("a", Phase.STOPPING))
+        async with asyncio.timeout(PATIENCE):
+            while "does not let guests inhibit shutdown: it is under way" not in caplog.text:
+                await asyncio.sleep(0)
+        power.hear(phase("a", Phase.STOPPED))
+        await asyncio.sleep(0)
+        logind.falls_asleep = False
+        power.hear(phase("b", Phase.STOPPING))
+        words, pipe = await logind.next()
+        assert words[2] == "guests are being stopped: b"
+    await released(pipe)
+    await released(sleep)
+
+
 async def test_a_quick_stop_inhibits_nothing(bus: MessageBus) -> None:
     async with powered(bus, Guests()) as (power, logind):
         _, sleep = await logind.next()
