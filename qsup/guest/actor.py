@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 AGENT_ANSWER = 30.0
 """Seconds that the guest's agent has for a command of an operator: freezing file systems may take a while."""
+PATIENCE = 2.0
+"""Seconds that a disk has to take a state; a guest that is to be stopped does not wait longer for it."""
 REWRITE_AFTER = 5.0
 """Seconds until a state that could not be written is written again."""
 
@@ -60,6 +62,7 @@ class Actor:
         self._timers = Timers(lambda name: self.post(inputs.Timer(name)))
         self._inbox: asyncio.Queue[tuple[inputs.Input, asyncio.Future[str] | None]] = asyncio.Queue()
         self._watchers: set[asyncio.Future[None]] = set()
+        self._writing: asyncio.Task[None] | None = None
         self._over = False
         self._tasks: asyncio.TaskGroup
         self._random = random.Random()  # noqa: S311 - jitter, not secrets
@@ -310,14 +313,28 @@ class Actor:
             )
 
     async def _persist(self, state: State) -> None:
+        """Have the state written down; a disk that does not answer is waited for only so long."""
+        if self._writing is not None:
+            # One write at a time: an older state must not replace a newer one.
+            await asyncio.wait({self._writing}, timeout=PATIENCE)
+        if self._writing is None or self._writing.done():
+            self._writing = self._go(self._write(state))
+            await asyncio.wait({self._writing}, timeout=PATIENCE)
+        if not self._writing.done():
+            self._unwritten(f"the disk has not answered within {PATIENCE:g} s")
+
+    async def _write(self, state: State) -> None:
         written = record.StateRecord(
             boot_id=self.host.boot_id, now=clock.now(), wall=clock.wall(), state=state
         )
         try:
             await asyncio.to_thread(record.write, self.host.state_file(self.spec.name), written)
         except OSError as error:
-            # The guest is more important than its record: go on, aloud.
-            self.hands.notice(
-                f"its state cannot be written ({error}); it is tried again, until then a new daemon knows less"
-            )
-            self._timers.arm(REWRITE, REWRITE_AFTER)
+            self._unwritten(str(error))
+
+    def _unwritten(self, why: str) -> None:
+        # The guest is more important than its record: go on, aloud.
+        self.hands.notice(
+            f"its state cannot be written ({why}); it is tried again, until then a new daemon knows less"
+        )
+        self._timers.arm(REWRITE, REWRITE_AFTER)

@@ -2,7 +2,7 @@
 
 Every pair of phase and input has an answer; what makes no sense in a phase (a late timer, a repeated event of a
 QEMU that lies) changes nothing. Each change of what must outlive the daemon ends in ``Persist``, each change of
-phase in an event, and nothing is announced or answered before it is persisted.
+phase in an event; nothing is announced or answered, and nothing done by which QEMU may end, before it is persisted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from qsup.cause import Cause
 from qsup.events import Kind
 from qsup.guest import disks, ending, hang, ladder, maintenance, mending, readiness, verbs
 from qsup.guest import inputs as i
-from qsup.guest.effects import Arm, Collect, Connect, Effect, Persist, Publish, Reply, Signal
+from qsup.guest.effects import (
+    Arm,
+    AskAgent,
+    Collect,
+    Connect,
+    Effect,
+    Persist,
+    Publish,
+    Qmp,
+    Reply,
+    Signal,
+)
 from qsup.guest.happening import found, observe
 from qsup.guest.happening import happened as event_happened
 from qsup.guest.response import quit_empty
@@ -48,6 +59,9 @@ GRACE: Final = 0.2
 RETRY: Final = 5.0
 """Seconds between tries to reconnect, or a quarter of the time after which a QEMU counts as hung, if that is less."""
 
+ENDS_IT: Final = frozenset({"quit", "system_powerdown"})
+"""QMP commands by which QEMU may end."""
+
 
 def step(state: State, happened: i.Input, env: Env) -> tuple[State, list[Effect]]:
     """Answer an input: the new state, and what is to be done, in order."""
@@ -62,7 +76,7 @@ def step(state: State, happened: i.Input, env: Env) -> tuple[State, list[Effect]
     words = [word for word in words if not _is_end(word)]
     new = turn.state
     if _lasting(new) != _lasting(state):
-        deeds.append(Persist())
+        deeds.insert(0 if any(map(_may_end_it, deeds)) else len(deeds), Persist())
     if (new.phase, new.reason) != (state.phase, state.reason):
         words.insert(0, Publish(Kind.PHASE, _news(state, new)))
     # A bundle takes its time, and knows more once its cause has been announced.
@@ -81,6 +95,11 @@ def _news(old: State, new: State) -> dict[str, object]:
 
 def _is_end(word: Effect) -> bool:
     return isinstance(word, Publish) and word.kind is Kind.ENDED
+
+
+def _may_end_it(effect: Effect) -> bool:
+    """Whether QEMU may end by it: a daemon that dies in that moment must have left word of who wanted that, and why."""
+    return isinstance(effect, Signal | AskAgent) or (isinstance(effect, Qmp) and effect.command in ENDS_IT)
 
 
 def _lasting(state: State) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +19,7 @@ from qsup.errors import QsupError
 from qsup.events import Kind
 from qsup.fdstore import FdStore
 from qsup.guest import actor as module
-from qsup.guest import effects, hands
+from qsup.guest import effects, hands, inputs, record
 from qsup.guest.actor import Actor
 from qsup.guest.grants import Grants
 from qsup.guest.host import Host
@@ -26,6 +27,7 @@ from qsup.guest.kept import Kept
 from qsup.guest.placing import Placing
 from qsup.guest.running import Running
 from qsup.guest.state import State
+from qsup.guest.turn import REWRITE
 from qsup.guest.users import Users
 from qsup.notify import Notifier
 from qsup.paths import Paths
@@ -181,3 +183,34 @@ async def test_whoever_adopts_a_guest_that_has_not_run_yet_tells_its_qemu_what_t
         async with asyncio.TaskGroup() as actor._tasks:
             await actor.hands._open_line(running, ours, 1.0, fresh=False)
     assert told == done
+
+
+async def test_a_disk_that_does_not_answer_holds_no_deed_up_and_has_the_newest_state_in_the_end(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[State] = []
+    answers = threading.Event()
+
+    def write(_: Path, state: record.StateRecord) -> None:
+        assert answers.wait(10)
+        written.append(state.state)
+
+    actor = Actor(GuestSpec(name="web1"), host)
+    life = asyncio.create_task(actor.run())
+    await actor.restored.wait()
+    done: list[object] = []
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(record, "write", write)
+    monkeypatch.setattr(actor, "_handle", lambda deed, _: done.append(deed))
+    for phase in (Phase.STARTING, Phase.STOPPING):
+        new = msgspec.structs.replace(actor.state, phase=phase)
+        await actor._perform(new, [effects.Persist(), effects.Signal(9)], None)
+    assert done == [effects.Signal(9)] * 2
+    assert "its state cannot be written (the disk has not answered" in host.bus.recent[-1].data["message"]
+    answers.set()
+    actor.post(inputs.Timer(REWRITE))
+    while not written or written[-1].phase is not Phase.STOPPING:
+        await asyncio.sleep(0)
+    assert [state.phase for state in written] == [Phase.STARTING, Phase.STOPPING]
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)

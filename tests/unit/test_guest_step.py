@@ -50,11 +50,17 @@ def armed(effects: list[Effect]) -> dict[str, float]:
     return {effect.name: effect.seconds for effect in effects if isinstance(effect, Arm)}
 
 
+def may_end_it(effect: Effect) -> bool:
+    return isinstance(effect, Signal | AskAgent) or effect in (Qmp("quit"), Qmp("system_powerdown"))
+
+
 def check_invariants(before: State, after: State, effects: list[Effect]) -> None:
     assert (after.launch is not None) == (after.phase in ALIVE)
     assert (after.next_try is not None) == (after.phase is Phase.BACKOFF)
     assert after.phase in ALIVE or not after.connected
     assert after.descent is None or after.phase is Phase.STOPPING
+    ends = [at for at, effect in enumerate(effects) if may_end_it(effect)]
+    assert not ends or Persist() not in effects[ends[0] :], "nobody would know who wanted that, and why"
     spawns = [effect for effect in effects if isinstance(effect, Spawn)]
     assert len(spawns) <= 1
     if spawns:
