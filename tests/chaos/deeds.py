@@ -145,7 +145,7 @@ async def kills_helper(world: World, chance: Random) -> None:
         # QEMU without its TPM may fail by itself while it is shut down.
         account.done(Verdict("helper-died"), Verdict("qemu-exit"))
         if await world.strike(pid, signal.SIGKILL, wait=2.0):
-            account.must += account.guest.is_bereaved
+            account.must += account.guest.needs_helper
 
 
 async def kills_daemon(world: World, chance: Random) -> None:

@@ -91,12 +91,15 @@ class Guest:
     more: str = ""
     helper: str | None = None
     """The program that it needs."""
-    is_bereaved: bool = False
-    """Whether its QEMU cannot go on without it."""
     is_confined: bool = False
     """Whether its QEMU runs as a user of its own, where root runs the storm."""
     hangs: bool = False
     """That its QEMU is stopped is noticed within a second, and mended by a signal."""
+
+    @property
+    def needs_helper(self) -> bool:
+        """Whether its QEMU cannot go on without its helper; a passt is replaced."""
+        return self.helper == "swtpm"
 
     @property
     def has_keys(self) -> bool:
@@ -149,8 +152,8 @@ ALL = (
     Guest("manual", autostart=False, accel="auto"),
     Guest("idle", autostart=False, machine="pc"),
     Guest("deaf", stop=NOBODY, more="[agent]\nenabled = true\n"),
-    Guest("chip", more=TPM, helper="swtpm", is_bereaved=True, accel="auto"),
-    Guest("chip2", more=TPM, helper="swtpm", is_bereaved=True, policy="always", is_confined=True),
+    Guest("chip", more=TPM, helper="swtpm", accel="auto"),
+    Guest("chip2", more=TPM, helper="swtpm", policy="always", is_confined=True),
     Guest("wire", more=PASST, helper="passt"),
     Guest("pulse", more=QUICK, hangs=True, accel="auto"),
     Guest("pulse2", more=QUICK, hangs=True, is_confined=True),
