@@ -15,15 +15,14 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from qsup.atomic import read_file, write_whole
 from qsup.dbus.connection import Connection, system_bus
 from qsup.dbus.logind import Logind
 from qsup.errors import DBusError, DBusUnreachable, QsupError
 from qsup.events import Kind
 from qsup.phase import Phase, Verb
+from qsup.resting import Resting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
     from pathlib import Path
 
     from qsup.events import Event
@@ -36,8 +35,6 @@ QUICK: Final = 0.25
 """Seconds: a stop that takes less inhibits nothing, for it is over before somebody could have asked."""
 PAUSING: Final = 4.0
 """Seconds that guests have to come to rest; logind waits five (``InhibitDelayMaxSec=``)."""
-LIMIT: Final = 1 << 20
-"""Bytes of the file that names those who rest."""
 BY_US: Final = "the host, which goes to sleep,"
 AWAKE: Final = "the host, which is awake again,"
 
@@ -56,35 +53,6 @@ class Guests(Protocol):
 
     async def agent(self, name: str, command: str, arguments: dict[str, Any]) -> Any:
         """What a guest's agent answers. Raises QsupError."""
-
-
-class Resting:
-    """The names of those that were paused for a suspend, each a line of a file that outlives the daemon."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.names = self._read()
-        """Those that are to go on."""
-
-    def _read(self) -> list[str]:
-        try:
-            return read_file(self._path, LIMIT).decode(errors="replace").split()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            log.warning("which guests were paused for the host's sleep cannot be read: %s", error)
-            return []
-
-    def are(self, names: list[str]) -> None:
-        """Write them down for the next daemon, without waiting for a disk."""
-        self.names = names
-        try:
-            if names:
-                write_whole(self._path, "".join(f"{name}\n" for name in names).encode(), durable=False)
-            else:
-                self._path.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("which guests are paused for the host's sleep cannot be written down: %s", error)
 
 
 class Power:
@@ -117,18 +85,10 @@ class Power:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._connection.run())
-                tasks.create_task(self._told(self._guard_stops(logind)))
-                tasks.create_task(self._told(self._attend_naps(logind)))
+                tasks.create_task(self._guard_stops(logind))
+                tasks.create_task(self._attend_naps(logind))
         finally:
             await self._connection.close()
-
-    @staticmethod
-    async def _told(part: Awaitable[None]) -> None:
-        """A host without logind does without."""
-        try:
-            await part
-        except (DBusError, DBusUnreachable) as error:
-            log.info("systemd-logind cannot be asked to wait for guests: %s, ignoring", error)
 
     async def _inhibit(self, logind: Logind, what: str, why: str, mode: str) -> int | None:
         """A lock; None where logind gives none, as while the host goes down already, which is told once."""
@@ -167,22 +127,29 @@ class Power:
     # Naps
 
     async def _attend_naps(self, logind: Logind) -> None:
+        """Hear of the host's sleep; a host without logind does without."""
+        try:
+            async with logind.sleeping(self._naps.put_nowait):
+                if not await logind.falls_asleep():
+                    self._naps.put_nowait(False)
+                await self._take_naps(logind)
+        except (DBusError, DBusUnreachable) as error:
+            log.info("systemd-logind cannot be asked to wait for guests: %s, ignoring", error)
+
+    async def _take_naps(self, logind: Logind) -> None:
         lock: int | None = None
-        async with logind.sleeping(self._naps.put_nowait):
-            if not await logind.falls_asleep():
-                self._naps.put_nowait(False)
-            try:
-                while True:
-                    if await self._naps.get():
-                        await self._rest()
-                        _release(lock)
-                        lock = None
-                        continue
-                    await self._go_on()
-                    if lock is None:
-                        lock = await self._inhibit(logind, "sleep", "guests are paused before", "delay")
-            finally:
-                _release(lock)
+        try:
+            while True:
+                if await self._naps.get():
+                    await self._rest()
+                    _release(lock)
+                    lock = None
+                    continue
+                await self._go_on()
+                if lock is None:
+                    lock = await self._inhibit(logind, "sleep", "guests are paused before", "delay")
+        finally:
+            _release(lock)
 
     async def _rest(self) -> None:
         """Pause all that run."""

@@ -37,7 +37,7 @@ LEAVES: Final = frozenset(
         "phase",
         "post",
     }
-    | {"handed", "pidfd", "rights", "role", "secret", "status", "threads", "units"}
+    | {"handed", "pidfd", "resting", "rights", "role", "secret", "status", "threads", "units"}
 )
 """Modules that import nothing of the rest, only each other; the empty name is ``qsup`` itself."""
 

@@ -97,7 +97,6 @@ class Logind:
         from dbus_fast import Message, MessageType
 
         self.falls_asleep = begins
-
         message = Message(
             path=MANAGER.path, interface=MANAGER.interface, member="PrepareForSleep",
             message_type=MessageType.SIGNAL, signature="b", body=[begins],
